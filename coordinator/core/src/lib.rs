@@ -1,0 +1,1 @@
+//! Pure decisions of the control plane: (state, event, now) -> effects.

@@ -1,0 +1,1 @@
+//! The job table behind one trait.

@@ -1,0 +1,1 @@
+//! Tools, traces, BFCL files, template synthesis, splits: no tensors.

@@ -1,0 +1,1 @@
+//! Scores: the BFCL decoder and checker, averages, report tables; no tensors.

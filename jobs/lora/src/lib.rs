@@ -1,0 +1,1 @@
+//! Low-rank adapters: adapter, bank, routing, per-slot AdamW, PEFT files.

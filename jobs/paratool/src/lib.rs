@@ -1,0 +1,1 @@
+//! The ParaTool method: pretraining, gate, joint finetuning, agent loop.

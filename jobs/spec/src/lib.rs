@@ -1,0 +1,9 @@
+//! Manifest, job specs and keys: plain serde types shared by the coordinator's planner and the runner.
+//!
+//! A manifest is what a person writes; [`job::JobSpec`] is what one job computes; [`key`] turns a spec and its inputs into the job's
+//! identity. Nothing here holds tensors or does I/O.
+
+pub mod category;
+pub mod job;
+pub mod key;
+pub mod manifest;

@@ -1,0 +1,1 @@
+//! Tokenizer, chat templates, prompts and supervised-token masks: no tensors.

@@ -1,0 +1,1 @@
+//! What coordinator and worker do alike: configuration layers, telemetry, retry.

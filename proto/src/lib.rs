@@ -1,0 +1,1 @@
+//! The contract between coordinator, worker and operators: messages, ids, states, error codes.

@@ -1,0 +1,1 @@
+//! Content-addressed store over object_store: blobs, manifests, verification.
