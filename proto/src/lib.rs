@@ -1,1 +1,13 @@
-//! The contract between coordinator, worker and operators: messages, ids, states, error codes.
+//! The contract between operators, coordinator, worker and runner: messages, ids, states with their allowed moves, error codes.
+
+pub mod error;
+pub mod id;
+pub mod pipe;
+pub mod state;
+
+/// Generated gRPC messages and services.
+#[cfg(feature = "wire")]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("quiver.v1");
+}

@@ -70,7 +70,9 @@ impl fmt::Display for Category {
 
 /// A text that names no category.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a category (multiple, parallel, parallel_multiple, live_multiple, live_parallel, live_parallel_multiple)")]
+#[error(
+    "`{0}` is not a category (multiple, parallel, parallel_multiple, live_multiple, live_parallel, live_parallel_multiple)"
+)]
 pub struct UnknownCategory(pub String);
 
 impl FromStr for Category {

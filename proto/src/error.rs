@@ -1,0 +1,89 @@
+//! Error codes: what failed, whether trying again can help, and who has to act. The code travels with every failed attempt.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an attempt or a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The input is wrong: a broken record, a shape that does not fit. Never retried.
+    Data,
+    /// The job's settings cannot be carried out. Never retried.
+    Spec,
+    /// Memory ran out.
+    OutOfMemory,
+    /// The loss or a gradient is not finite.
+    NonFinite,
+    /// A file or the object store could not be read or written.
+    Storage,
+    /// The runner process ended without a word; the culprit among its jobs is unknown.
+    RunnerDied,
+    /// The worker went away.
+    WorkerLost,
+    /// The call names an attempt that is no longer the job's newest.
+    StaleAttempt,
+    /// Anything else.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 9] = [
+        Self::Data,
+        Self::Spec,
+        Self::OutOfMemory,
+        Self::NonFinite,
+        Self::Storage,
+        Self::RunnerDied,
+        Self::WorkerLost,
+        Self::StaleAttempt,
+        Self::Internal,
+    ];
+
+    /// The name on the wire and in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Spec => "spec",
+            Self::OutOfMemory => "out_of_memory",
+            Self::NonFinite => "non_finite",
+            Self::Storage => "storage",
+            Self::RunnerDied => "runner_died",
+            Self::WorkerLost => "worker_lost",
+            Self::StaleAttempt => "stale_attempt",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether another attempt can succeed without a person changing something.
+    pub const fn retryable(self) -> bool {
+        !matches!(self, Self::Data | Self::Spec | Self::NonFinite | Self::StaleAttempt)
+    }
+
+    /// Whether a failure with this code spends the job's budget of tries.
+    pub const fn spends_budget(self) -> bool {
+        !matches!(self, Self::RunnerDied | Self::WorkerLost | Self::StaleAttempt)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that is no error code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an error code")]
+pub struct UnknownCode(pub String);
+
+impl FromStr for ErrorCode {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|code| code.name() == text).ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
