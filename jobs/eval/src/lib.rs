@@ -1,1 +1,3 @@
 //! Scores: the BFCL decoder and checker, averages, report tables; no tensors.
+
+pub mod bfcl;
