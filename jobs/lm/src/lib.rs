@@ -6,6 +6,13 @@
 
 pub mod adapt;
 pub mod batch;
+mod block;
+pub mod checkpoint;
+pub mod config;
+pub mod decoder;
+pub mod device;
+pub mod ops;
+pub mod params;
 
 /// A matrix of activations: `[rows, features]`, one row per token of a packed batch.
 pub type Rows = burn::tensor::Tensor<2>;

@@ -1,0 +1,319 @@
+//! One decoder block: attention and feed-forward part with their residuals, forward and backward.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+use crate::Rows;
+use crate::adapt::{Adapters, Projection, Site};
+use crate::config::{Family, ModelConfig};
+use crate::ops::attention::{self, Heads, Sight};
+use crate::ops::rotary::Rotation;
+use crate::ops::{linear, rms_norm, swiglu};
+use crate::params::{Maker, Parameter, Start, WeightGrads};
+
+/// Weight and bias of a projection.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Parameter,
+    pub(crate) bias: Option<Parameter>,
+}
+
+/// Norms of each head's query and key.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadNorms {
+    pub(crate) q: Parameter,
+    pub(crate) k: Parameter,
+}
+
+/// The weights of a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) layer: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) eps: f64,
+    /// In the order of [`Projection::ALL`].
+    pub(crate) projections: [Linear; 7],
+    pub(crate) head_norms: Option<HeadNorms>,
+    pub(crate) attention_norm: Parameter,
+    pub(crate) mlp_norm: Parameter,
+}
+
+/// What one block's backward pass needs.
+pub(crate) struct Saved {
+    attention_norm: rms_norm::Saved,
+    attention_input: Rows,
+    head_norms: Option<[rms_norm::Saved; 2]>,
+    heads: Heads,
+    attended: Rows,
+    mlp_norm: rms_norm::Saved,
+    mlp_input: Rows,
+    gate: Rows,
+    up: Rows,
+    inner: Rows,
+}
+
+/// How far down a backward pass goes within a block: to the inputs of these projections and no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Depth {
+    /// Through the whole block, to its input.
+    Through,
+    /// Q, k and v.
+    Heads,
+    /// O.
+    Output,
+    /// Gate and up.
+    Inner,
+    /// Down.
+    Down,
+}
+
+impl Depth {
+    /// The depth at which a projection's own gradients are had.
+    pub(crate) fn of(projection: Projection) -> Self {
+        match projection {
+            Projection::Q | Projection::K | Projection::V => Self::Heads,
+            Projection::O => Self::Output,
+            Projection::Gate | Projection::Up => Self::Inner,
+            Projection::Down => Self::Down,
+        }
+    }
+}
+
+/// What the blocks of one backward pass share.
+pub(crate) struct Backward<'a> {
+    pub(crate) segments: &'a [Range<usize>],
+    pub(crate) rotation: &'a Rotation,
+    pub(crate) adapters: &'a mut dyn Adapters,
+    pub(crate) grads: Option<&'a mut WeightGrads>,
+}
+
+impl Backward<'_> {
+    fn add(&mut self, parameter: &Parameter, gradient: impl FnOnce() -> Rows) {
+        if let Some(grads) = &mut self.grads {
+            grads.add(&parameter.name, gradient());
+        }
+    }
+}
+
+impl Block {
+    /// Makes the weights of a layer.
+    pub(crate) fn build<E>(config: &ModelConfig, layer: usize, maker: &mut Maker<'_, E>) -> Result<Self, E> {
+        let name = |path: &str| format!("model.layers.{layer}.{path}");
+        let mut linear = |projection: Projection| -> Result<Linear, E> {
+            let (input, output) = config.dims(projection);
+            let path = projection.path();
+            let weight = maker.make(name(&format!("{path}.weight")), vec![output, input], Start::Normal)?;
+            let bias = match config.has_bias(projection) {
+                true => Some(maker.make(name(&format!("{path}.bias")), vec![output], Start::Zeros)?),
+                false => None,
+            };
+            Ok(Linear { weight, bias })
+        };
+        let [q, k, v, o, gate, up, down] = Projection::ALL.map(&mut linear);
+        let projections = [q?, k?, v?, o?, gate?, up?, down?];
+        let mut norm = |path: &str, width| maker.make(name(path), vec![width], Start::Ones);
+        let head_norms = match config.family {
+            Family::Qwen3 => Some(HeadNorms {
+                q: norm("self_attn.q_norm.weight", config.head_dim)?,
+                k: norm("self_attn.k_norm.weight", config.head_dim)?,
+            }),
+            Family::Qwen2 | Family::Llama => None,
+        };
+        Ok(Self {
+            layer,
+            head_dim: config.head_dim,
+            eps: config.rms_norm_eps,
+            projections,
+            head_norms,
+            attention_norm: norm("input_layernorm.weight", config.hidden_size)?,
+            mlp_norm: norm("post_attention_layernorm.weight", config.hidden_size)?,
+        })
+    }
+
+    fn linear(&self, projection: Projection) -> &Linear {
+        &self.projections[projection as usize]
+    }
+
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let linears =
+            self.projections.iter().flat_map(|linear| std::iter::once(&linear.weight).chain(&linear.bias));
+        let norms = self.head_norms.iter().flat_map(|norms| [&norms.q, &norms.k]);
+        linears.chain(norms).chain([&self.attention_norm, &self.mlp_norm])
+    }
+
+    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let linears = self
+            .projections
+            .iter_mut()
+            .flat_map(|linear| std::iter::once(&mut linear.weight).chain(&mut linear.bias));
+        let norms = self.head_norms.iter_mut().flat_map(|norms| [&mut norms.q, &mut norms.k]);
+        linears.chain(norms).chain([&mut self.attention_norm, &mut self.mlp_norm])
+    }
+
+    fn project(&self, projection: Projection, x: &Rows, adapters: &dyn Adapters) -> Rows {
+        let linear = self.linear(projection);
+        let base = linear::forward(x, &linear.weight.value, linear.bias.as_ref().map(|bias| &bias.value));
+        let site = Site { layer: self.layer, projection };
+        if adapters.adapts(site) { adapters.forward(site, x, base) } else { base }
+    }
+
+    /// The block's output, with attention left to `attend`: it gets rotated heads and returns `[rows, heads · head_dim]`.
+    pub(crate) fn forward(
+        &self,
+        x: Rows,
+        rotation: &Rotation,
+        adapters: &dyn Adapters,
+        attend: &mut dyn FnMut(&Heads) -> Rows,
+    ) -> (Rows, Saved) {
+        let (attention_input, attention_norm) =
+            rms_norm::forward(x.clone(), &self.attention_norm.value, self.eps);
+        let [q, k, v] = [Projection::Q, Projection::K, Projection::V]
+            .map(|p| self.project(p, &attention_input, adapters));
+        let (q, k, head_norms) = match &self.head_norms {
+            None => (q, k, None),
+            Some(norms) => {
+                let (q, saved_q) = self.norm_heads(q, &norms.q);
+                let (k, saved_k) = self.norm_heads(k, &norms.k);
+                (q, k, Some([saved_q, saved_k]))
+            }
+        };
+        let heads = Heads {
+            q: rotation.forward(self.split(q)),
+            k: rotation.forward(self.split(k)),
+            v: self.split(v),
+        };
+        let attended = attend(&heads);
+        let x = x + self.project(Projection::O, &attended, adapters);
+        let (mlp_input, mlp_norm) = rms_norm::forward(x.clone(), &self.mlp_norm.value, self.eps);
+        let gate = self.project(Projection::Gate, &mlp_input, adapters);
+        let up = self.project(Projection::Up, &mlp_input, adapters);
+        let inner = swiglu::forward(&gate, &up);
+        let y = x + self.project(Projection::Down, &inner, adapters);
+        let saved = Saved {
+            attention_norm,
+            attention_input,
+            head_norms,
+            heads,
+            attended,
+            mlp_norm,
+            mlp_input,
+            gate,
+            up,
+            inner,
+        };
+        (y, saved)
+    }
+
+    /// `[rows, heads · head_dim]` as `[rows, heads, head_dim]`.
+    fn split(&self, x: Rows) -> Tensor<3> {
+        let [rows, width] = x.dims();
+        x.reshape([rows, width / self.head_dim, self.head_dim])
+    }
+
+    fn norm_heads(&self, x: Rows, weight: &Parameter) -> (Rows, rms_norm::Saved) {
+        let [rows, width] = x.dims();
+        let x = x.reshape([rows * width / self.head_dim, self.head_dim]);
+        let (y, saved) = rms_norm::forward(x, &weight.value, self.eps);
+        (y.reshape([rows, width]), saved)
+    }
+
+    /// The gradient of the block's input, or `None` where `depth` ends the pass inside the block.
+    pub(crate) fn backward(
+        &self,
+        saved: Saved,
+        dy: Rows,
+        depth: Depth,
+        pass: &mut Backward<'_>,
+    ) -> Option<Rows> {
+        let d_inner = self.project_back(Projection::Down, &saved.inner, &dy, depth, pass);
+        if depth == Depth::Down {
+            return None;
+        }
+        let (d_gate, d_up) = swiglu::backward(&saved.gate, &saved.up, &d_inner);
+        let d_input = self.project_back(Projection::Gate, &saved.mlp_input, &d_gate, depth, pass)
+            + self.project_back(Projection::Up, &saved.mlp_input, &d_up, depth, pass);
+        if depth == Depth::Inner {
+            return None;
+        }
+        let dx = dy + norm_back(&saved.mlp_norm, &self.mlp_norm, &d_input, pass);
+        let d_attended = self.project_back(Projection::O, &saved.attended, &dx, depth, pass);
+        if depth == Depth::Output {
+            return None;
+        }
+        let d_input = self.heads_back(&saved, &d_attended, depth, pass);
+        if depth == Depth::Heads {
+            return None;
+        }
+        Some(dx + norm_back(&saved.attention_norm, &self.attention_norm, &d_input, pass))
+    }
+
+    /// The gradient of q, k and v's common input.
+    fn heads_back(&self, saved: &Saved, d_attended: &Rows, depth: Depth, pass: &mut Backward<'_>) -> Rows {
+        let grads = attention::backward(&saved.heads, pass.segments, Sight::Causal, d_attended);
+        let join = |x: Tensor<3>| {
+            let [rows, heads, width] = x.dims();
+            x.reshape([rows, heads * width])
+        };
+        let (mut dq, mut dk) = (join(pass.rotation.backward(grads.q)), join(pass.rotation.backward(grads.k)));
+        if let (Some(norms), Some([saved_q, saved_k])) = (&self.head_norms, &saved.head_norms) {
+            dq = self.norm_heads_back(saved_q, &norms.q, dq, pass);
+            dk = self.norm_heads_back(saved_k, &norms.k, dk, pass);
+        }
+        let x = &saved.attention_input;
+        self.project_back(Projection::Q, x, &dq, depth, pass)
+            + self.project_back(Projection::K, x, &dk, depth, pass)
+            + self.project_back(Projection::V, x, &join(grads.v), depth, pass)
+    }
+
+    fn norm_heads_back(
+        &self,
+        saved: &rms_norm::Saved,
+        weight: &Parameter,
+        dy: Rows,
+        pass: &mut Backward<'_>,
+    ) -> Rows {
+        let shape = dy.dims();
+        let dy = dy.reshape(saved.x.dims());
+        norm_back(saved, weight, &dy, pass).reshape(shape)
+    }
+
+    /// The gradient of a projection's input. Where the pass ends here nobody reads it, and the base product is left out.
+    fn project_back(
+        &self,
+        projection: Projection,
+        x: &Rows,
+        dy: &Rows,
+        depth: Depth,
+        pass: &mut Backward<'_>,
+    ) -> Rows {
+        let linear = self.linear(projection);
+        pass.add(&linear.weight, || linear::backward_weight(x, dy));
+        if let Some(bias) = &linear.bias {
+            pass.add(bias, || linear::backward_bias(dy));
+        }
+        let dx = if Depth::of(projection) == depth {
+            x.zeros_like()
+        } else {
+            linear::backward_input(dy, &linear.weight.value)
+        };
+        let site = Site { layer: self.layer, projection };
+        if pass.adapters.adapts(site) { pass.adapters.backward(site, x, dy, dx) } else { dx }
+    }
+}
+
+/// The gradient of a norm's input.
+pub(crate) fn norm_back(
+    saved: &rms_norm::Saved,
+    weight: &Parameter,
+    dy: &Rows,
+    pass: &mut Backward<'_>,
+) -> Rows {
+    pass.add(weight, || rms_norm::backward_weight(saved, dy));
+    rms_norm::backward(saved, &weight.value, dy)
+}
+
+/// Attention within the segments of a packed batch.
+pub(crate) fn packed_attention(segments: &[Range<usize>]) -> impl FnMut(&Heads) -> Rows {
+    |heads| attention::forward(heads, segments, Sight::Causal)
+}

@@ -1,0 +1,235 @@
+//! The decoder: weights and the passes over packed batches.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::Rows;
+use crate::adapt::{Adapters, Projection, Site};
+use crate::batch::PackedBatch;
+use crate::block::{Backward, Block, Depth, norm_back, packed_attention};
+use crate::checkpoint::{self, Checkpoint, FileFormat, LoadError, SaveError};
+use crate::config::ModelConfig;
+use crate::ops::rotary::Rotation;
+use crate::ops::{embedding, head, rms_norm};
+use crate::params::{Initialiser, Maker, Parameter, Start, WeightGrads};
+
+/// A token id that the model has no embedding for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("token id {id} is outside the model's vocabulary of {vocab}")]
+pub struct UnknownToken {
+    /// The id.
+    pub id: u32,
+    /// Size of the vocabulary.
+    pub vocab: usize,
+}
+
+/// A decoder language model with all weights plain f32 tensors. Clones share the weights.
+///
+/// The passes expect batches of known tokens and without empty segments; [`Decoder::check`] says whether ids are known.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: ModelConfig,
+    device: Device,
+    embedding: Parameter,
+    blocks: Vec<Block>,
+    norm: Parameter,
+    /// `None` when the head is the embedding table.
+    head: Option<Parameter>,
+}
+
+impl Decoder {
+    /// Loads a checkpoint folder in Hugging Face layout; f16 and bf16 weights become f32.
+    ///
+    /// # Errors
+    /// When a file is unreadable or truncated, or a weight is missing or of another shape or format; all name file and weight.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, LoadError> {
+        let config = ModelConfig::from_dir(dir)?;
+        let mut checkpoint = Checkpoint::read(dir)?;
+        Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
+    }
+
+    /// A model with random weights that depend on the seed only: matrices normal with deviation 0.02, norms 1, biases 0.
+    pub fn init(config: ModelConfig, seed: u64, device: &Device) -> Self {
+        let mut initialiser = Initialiser::new(seed);
+        let values = &mut |_: &str, shape: &[usize], start| Ok(initialiser.values(shape, start));
+        let built: Result<Self, std::convert::Infallible> = Self::build(config, Maker { device, values });
+        match built {
+            Ok(decoder) => decoder,
+            Err(never) => match never {},
+        }
+    }
+
+    fn build<E>(config: ModelConfig, mut maker: Maker<'_, E>) -> Result<Self, E> {
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        let embedding = maker.make("model.embed_tokens.weight".into(), vec![vocab, hidden], Start::Normal)?;
+        let blocks = (0..config.layers)
+            .map(|layer| Block::build(&config, layer, &mut maker))
+            .collect::<Result<_, E>>()?;
+        let norm = maker.make("model.norm.weight".into(), vec![hidden], Start::Ones)?;
+        let head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(maker.make("lm_head.weight".into(), vec![vocab, hidden], Start::Normal)?),
+        };
+        Ok(Self { device: maker.device.clone(), config, embedding, blocks, norm, head })
+    }
+
+    /// Writes `config.json` and `model.safetensors` into a folder, as transformers reads them.
+    pub fn save(&self, dir: &Path, format: FileFormat) -> Result<(), SaveError> {
+        let mut config = self.config.to_json();
+        config["torch_dtype"] = match format {
+            FileFormat::F32 => "float32".into(),
+            FileFormat::Bf16 => "bfloat16".into(),
+        };
+        let path = dir.join("config.json");
+        std::fs::write(&path, format!("{config:#}\n"))
+            .map_err(|error| SaveError { path: path.clone(), reason: error.to_string() })?;
+        let tensors =
+            self.parameters().map(|weight| (weight.name.clone(), weight.shape.clone(), weight.to_vec()));
+        checkpoint::write(&dir.join("model.safetensors"), tensors, format)
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// All weights, always in the same order.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let blocks = self.blocks.iter().flat_map(Block::parameters);
+        std::iter::once(&self.embedding).chain(blocks).chain([&self.norm]).chain(&self.head)
+    }
+
+    /// All weights for an optimiser to replace, in the order of [`Self::parameters`].
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let blocks = self.blocks.iter_mut().flat_map(Block::parameters_mut);
+        std::iter::once(&mut self.embedding).chain(blocks).chain([&mut self.norm]).chain(&mut self.head)
+    }
+
+    /// Refuses ids that the model does not know.
+    pub fn check(&self, ids: &[u32]) -> Result<(), UnknownToken> {
+        let vocab = self.config.vocab_size;
+        ids.iter().find(|id| **id as usize >= vocab).map_or(Ok(()), |id| Err(UnknownToken { id: *id, vocab }))
+    }
+
+    /// Hidden rows `[tokens, hidden]` after the final norm.
+    pub fn hidden(&self, batch: &PackedBatch, adapters: &dyn Adapters) -> Rows {
+        let rotation = self.rotation(batch);
+        let mut x = self.embed(batch.ids());
+        for block in &self.blocks {
+            x = block.forward(x, &rotation, adapters, &mut packed_attention(batch.segments())).0;
+        }
+        self.final_norm(x).0
+    }
+
+    /// Logits `[rows, vocab]` of rows from [`Self::hidden`].
+    pub fn logits(&self, hidden: &Rows) -> Rows {
+        head::logits(hidden, &self.head_weight().value)
+    }
+
+    /// Mean loss over each segment's supervised tokens; 0 for a segment without any.
+    pub fn losses(&self, batch: &PackedBatch, adapters: &dyn Adapters) -> Vec<f32> {
+        head::losses(&self.hidden(batch, adapters), &self.head_weight().value, batch)
+    }
+
+    /// [`Self::train_pass_weighted`] with weight 1 for every segment.
+    pub fn train_pass(
+        &self,
+        batch: &PackedBatch,
+        adapters: &mut dyn Adapters,
+        grads: Option<&mut WeightGrads>,
+    ) -> Vec<f32> {
+        self.train_pass_weighted(batch, &vec![1.0; batch.segments().len()], adapters, grads)
+    }
+
+    /// Forward and backward of `Σ weight · mean loss` over the segments; returns the (unweighted) mean losses.
+    ///
+    /// Adapters collect their gradients through [`Adapters::backward`], the model's own go to `grads`. Without `grads` nothing is
+    /// computed below the lowest adapted site.
+    pub fn train_pass_weighted(
+        &self,
+        batch: &PackedBatch,
+        weights: &[f32],
+        adapters: &mut dyn Adapters,
+        grads: Option<&mut WeightGrads>,
+    ) -> Vec<f32> {
+        let Some((lowest, depth)) = self.lowest(adapters, grads.is_some()) else {
+            return self.losses(batch, adapters);
+        };
+        let rotation = self.rotation(batch);
+        let mut x = self.embed(batch.ids());
+        let mut kept = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (y, saved) = block.forward(x, &rotation, adapters, &mut packed_attention(batch.segments()));
+            kept.push((block.layer >= lowest).then_some(saved));
+            x = y;
+        }
+        let (hidden, norm) = self.final_norm(x);
+        let head = self.head_weight();
+        let outcome = head::train(&hidden, &head.value, batch, weights, grads.is_some());
+
+        let mut pass = Backward { segments: batch.segments(), rotation: &rotation, adapters, grads };
+        if let (Some(grads), Some(gradient)) = (&mut pass.grads, outcome.d_weight) {
+            grads.add(&head.name, gradient);
+        }
+        let mut dy = norm_back(&norm, &self.norm, &outcome.d_hidden, &mut pass);
+        for (block, saved) in self.blocks.iter().zip(kept).rev() {
+            let Some(saved) = saved else { break };
+            let depth = if block.layer == lowest { depth } else { Depth::Through };
+            let Some(dx) = block.backward(saved, dy, depth, &mut pass) else { return outcome.losses };
+            dy = dx;
+        }
+        if let Some(grads) = pass.grads {
+            grads
+                .add(&self.embedding.name, embedding::backward_table(&self.embedding.value, batch.ids(), dy));
+        }
+        outcome.losses
+    }
+
+    /// The lowest layer that a backward pass must reach and how deep into it; `None` when nothing is trained.
+    fn lowest(&self, adapters: &dyn Adapters, own_weights: bool) -> Option<(usize, Depth)> {
+        if own_weights {
+            return Some((0, Depth::Through));
+        }
+        let adapted = |layer: usize| {
+            let here =
+                Projection::ALL.into_iter().filter(move |p| adapters.adapts(Site { layer, projection: *p }));
+            here.map(Depth::of).min().map(|depth| (layer, depth))
+        };
+        (0..self.blocks.len()).find_map(adapted)
+    }
+
+    /// The embedding rows of ids.
+    pub(crate) fn embed(&self, ids: &[u32]) -> Rows {
+        embedding::forward(&self.embedding.value, ids)
+    }
+
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    pub(crate) fn final_norm(&self, x: Rows) -> (Rows, rms_norm::Saved) {
+        rms_norm::forward(x, &self.norm.value, self.config.rms_norm_eps)
+    }
+
+    pub(crate) fn rotation_at(&self, positions: &[usize]) -> Rotation {
+        Rotation::new(&self.config.rope, self.config.head_dim, positions, &self.device)
+    }
+
+    fn rotation(&self, batch: &PackedBatch) -> Rotation {
+        let positions: Vec<usize> = batch.segments().iter().flat_map(|rows| 0..rows.len()).collect();
+        self.rotation_at(&positions)
+    }
+
+    fn head_weight(&self) -> &Parameter {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Output head and cross-entropy, at supervised rows only, a chunk of rows at a time.
+
+use std::ops::Range;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+
+use super::{embedding, host, linear};
+use crate::Rows;
+use crate::batch::PackedBatch;
+
+/// Numbers of the logits in memory at once.
+const CHUNK_NUMBERS: usize = 1 << 23;
+
+/// What one pass through the head gives.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Mean loss over each segment's supervised rows; 0 for a segment without any.
+    pub losses: Vec<f32>,
+    /// Gradient of `Σ weight · loss` with respect to all rows of `hidden`.
+    pub d_hidden: Rows,
+    /// Gradient with respect to the head's weight, where it was asked for.
+    pub d_weight: Option<Tensor<2>>,
+}
+
+/// Logits `[rows, vocab]` of normed rows.
+pub fn logits(hidden: &Rows, weight: &Tensor<2>) -> Rows {
+    linear::forward(hidden, weight, None)
+}
+
+/// Mean loss over each segment's supervised rows; 0 for a segment without any.
+pub fn losses(hidden: &Rows, weight: &Tensor<2>, batch: &PackedBatch) -> Vec<f32> {
+    let supervised = Supervised::new(batch);
+    let mut row_losses = Vec::with_capacity(supervised.targets.len());
+    for chunk in supervised.chunks(weight.dims()[0]) {
+        let x = supervised.rows(hidden, &chunk);
+        row_losses.extend(cross_entropy(logits(&x, weight), supervised.target_column(hidden, &chunk)).0);
+    }
+    supervised.means(&row_losses)
+}
+
+/// Losses and gradients, with one weight per segment's mean loss.
+pub fn train(
+    hidden: &Rows,
+    weight: &Tensor<2>,
+    batch: &PackedBatch,
+    weights: &[f32],
+    want_weight: bool,
+) -> Outcome {
+    let supervised = Supervised::new(batch);
+    let scales = supervised.scales(weights);
+    let mut row_losses = Vec::with_capacity(scales.len());
+    let (mut dx, mut d_weight) = (Vec::new(), None::<Tensor<2>>);
+    for chunk in supervised.chunks(weight.dims()[0]) {
+        let x = supervised.rows(hidden, &chunk);
+        let targets = supervised.target_column(hidden, &chunk);
+        let (losses, p) = cross_entropy(logits(&x, weight), targets.clone());
+        row_losses.extend(losses);
+        let scale = TensorData::new(scales[chunk.clone()].to_vec(), [chunk.len(), 1]);
+        let scale = Tensor::<2>::from_data(scale, &hidden.device());
+        let d_logits = (p * scale.clone()).scatter(1, targets, scale.neg(), IndexingUpdateOp::Add);
+        if want_weight {
+            let part = linear::backward_weight(&x, &d_logits);
+            d_weight = Some(match d_weight {
+                Some(sum) => sum + part,
+                None => part,
+            });
+        }
+        dx.push(linear::backward_input(&d_logits, weight));
+    }
+    Outcome { losses: supervised.means(&row_losses), d_hidden: supervised.spread(dx, hidden), d_weight }
+}
+
+/// Each row's loss, and the probabilities.
+fn cross_entropy(logits: Rows, targets: Tensor<2, Int>) -> (Vec<f32>, Rows) {
+    let target = logits.clone().gather(1, targets);
+    let top = logits.clone().max_dim(1);
+    let p = softmax(logits, 1);
+    // The largest probability is exp(0) over the sum, so it holds the logarithm of the sum.
+    let log_sum = top - p.clone().max_dim(1).log();
+    (host(log_sum - target), p)
+}
+
+/// The supervised rows of a batch, one behind the other.
+struct Supervised<'a> {
+    batch: &'a PackedBatch,
+    targets: Vec<u32>,
+}
+
+impl<'a> Supervised<'a> {
+    fn new(batch: &'a PackedBatch) -> Self {
+        let targets =
+            batch.supervised().iter().flat_map(|rows| &batch.ids()[rows.start + 1..rows.end + 1]).copied();
+        Self { batch, targets: targets.collect() }
+    }
+
+    /// Ranges of supervised rows whose logits fit into memory together.
+    fn chunks(&self, vocab: usize) -> impl Iterator<Item = Range<usize>> {
+        let (rows, all) = ((CHUNK_NUMBERS / vocab).max(64), self.targets.len());
+        (0..all).step_by(rows).map(move |start| start..(start + rows).min(all))
+    }
+
+    /// The rows of a chunk.
+    fn rows(&self, hidden: &Rows, chunk: &Range<usize>) -> Rows {
+        let mut before = 0;
+        let mut parts = Vec::new();
+        for rows in self.batch.supervised() {
+            let from = chunk.start.clamp(before, before + rows.len()) - before;
+            let to = chunk.end.clamp(before, before + rows.len()) - before;
+            if from < to {
+                parts.push(hidden.clone().slice([rows.start + from..rows.start + to]));
+            }
+            before += rows.len();
+        }
+        Tensor::cat(parts, 0)
+    }
+
+    fn target_column(&self, hidden: &Rows, chunk: &Range<usize>) -> Tensor<2, Int> {
+        embedding::indices(&self.targets[chunk.clone()], &hidden.device()).unsqueeze_dim(1)
+    }
+
+    /// Weight of each supervised row in the sum: its segment's weight over its segment's count.
+    fn scales(&self, weights: &[f32]) -> Vec<f32> {
+        let segments = self.batch.supervised().iter().zip(weights);
+        segments
+            .flat_map(|(rows, weight)| std::iter::repeat_n(weight / rows.len() as f32, rows.len()))
+            .collect()
+    }
+
+    fn means(&self, row_losses: &[f32]) -> Vec<f32> {
+        let mut rest = row_losses.iter();
+        let mean = |rows: &Range<usize>| {
+            let sum: f64 = rest.by_ref().take(rows.len()).map(|loss| f64::from(*loss)).sum();
+            (sum / rows.len().max(1) as f64) as f32
+        };
+        self.batch.supervised().iter().map(mean).collect()
+    }
+
+    /// Gradients of the supervised rows at their places among all rows.
+    fn spread(&self, dx: Vec<Rows>, hidden: &Rows) -> Rows {
+        let mut all = hidden.zeros_like();
+        if dx.is_empty() {
+            return all;
+        }
+        let dx = Tensor::cat(dx, 0);
+        let mut before = 0;
+        for rows in self.batch.supervised().iter().filter(|rows| !rows.is_empty()) {
+            all = all.slice_assign([rows.clone()], dx.clone().slice([before..before + rows.len()]));
+            before += rows.len();
+        }
+        all
+    }
+}

@@ -1,0 +1,48 @@
+//! Linear projection: `y = x Wᵀ + b`, with `W` of shape `[out, in]` as in checkpoints and `b` a row `[1, out]`.
+
+use burn::tensor::Tensor;
+
+use crate::Rows;
+
+/// `x w` with `x` of shape `[rows, in]` and `w` of shape `[in, out]`, each row's bits the same whatever rows stand beside it.
+///
+/// The CPU's matrix product takes other paths, with another order of summation, for a single row and for small results of few rows;
+/// such products are filled up with zero rows.
+pub fn product(x: Rows, w: Tensor<2>) -> Rows {
+    let [rows, input] = x.dims();
+    let least = least_rows(w.dims()[1]);
+    if rows == 0 || rows >= least {
+        return x.matmul(w);
+    }
+    let filling = Tensor::zeros([least - rows, input], &x.device());
+    Tensor::cat(vec![x, filling], 0).matmul(w).slice([0..rows])
+}
+
+/// Rows from which on a product of this width takes the general path: a result wider or taller than 64 and of more than 256 numbers.
+fn least_rows(width: usize) -> usize {
+    if width <= 64 { 65 } else { 4 }
+}
+
+/// `y = x Wᵀ + b`.
+pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>) -> Rows {
+    let y = product(x.clone(), weight.clone().transpose());
+    match bias {
+        Some(bias) => y + bias.clone(),
+        None => y,
+    }
+}
+
+/// `dx = dy W`.
+pub fn backward_input(dy: &Rows, weight: &Tensor<2>) -> Rows {
+    product(dy.clone(), weight.clone())
+}
+
+/// `dW = dyᵀ x`, summed over all rows.
+pub fn backward_weight(x: &Rows, dy: &Rows) -> Tensor<2> {
+    dy.clone().transpose().matmul(x.clone())
+}
+
+/// `db`, a row `[1, out]`, summed over all rows.
+pub fn backward_bias(dy: &Rows) -> Tensor<2> {
+    dy.clone().sum_dim(0)
+}

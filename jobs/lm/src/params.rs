@@ -1,0 +1,133 @@
+//! Named weights, how they come to be, and the gradients that go by the same names.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+
+use crate::Rows;
+use crate::ops::host;
+
+/// A weight and its name in the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Name as in Hugging Face checkpoints.
+    pub name: String,
+    /// Shape as in the checkpoint: one or two dimensions.
+    pub shape: Vec<usize>,
+    /// The values; a one-dimensional weight of `n` numbers is a row `[1, n]`.
+    pub value: Rows,
+}
+
+impl Parameter {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of the values in row-major order.
+    pub fn to_vec(&self) -> Vec<f32> {
+        host(self.value.clone())
+    }
+
+    /// Replaces the values, given in row-major order.
+    ///
+    /// # Panics
+    /// When `values` has another length than [`Self::len`].
+    pub fn set(&mut self, values: Vec<f32>) {
+        let shape = self.value.dims();
+        self.value = Tensor::from_data(TensorData::new(values, shape), &self.value.device());
+    }
+}
+
+/// What a freshly initialised weight holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Normal,
+    Zeros,
+    Ones,
+}
+
+/// Turns names and shapes into weights, with values from a checkpoint or a generator.
+pub(crate) struct Maker<'a, E> {
+    pub(crate) device: &'a Device,
+    pub(crate) values: &'a mut dyn FnMut(&str, &[usize], Start) -> Result<Vec<f32>, E>,
+}
+
+impl<E> Maker<'_, E> {
+    /// A weight of one or two dimensions.
+    pub(crate) fn make(&mut self, name: String, shape: Vec<usize>, start: Start) -> Result<Parameter, E> {
+        let values = (self.values)(&name, &shape, start)?;
+        let matrix = match shape.as_slice() {
+            [rows, columns] => [*rows, *columns],
+            vector => [1, vector.iter().product()],
+        };
+        let value = Tensor::from_data(TensorData::new(values, matrix), self.device);
+        Ok(Parameter { name, shape, value })
+    }
+}
+
+/// Standard deviation of fresh weight matrices.
+const DEVIATION: f64 = 0.02;
+
+/// Values of fresh weights; they depend on the seed and the order of calls.
+pub(crate) struct Initialiser(ChaCha12Rng);
+
+impl Initialiser {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(ChaCha12Rng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn values(&mut self, shape: &[usize], start: Start) -> Vec<f32> {
+        let count = shape.iter().product();
+        match start {
+            Start::Normal => (0..count).map(|_| (DEVIATION * self.normal()) as f32).collect(),
+            Start::Zeros => vec![0.0; count],
+            Start::Ones => vec![1.0; count],
+        }
+    }
+
+    /// A standard normal number by the method of Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let (radius, angle) = (1.0 - self.0.random::<f64>(), self.0.random::<f64>());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+}
+
+/// Gradients of weights by name, summed over passes until taken.
+#[derive(Debug, Default)]
+pub struct WeightGrads {
+    by_name: BTreeMap<String, Rows>,
+}
+
+impl WeightGrads {
+    /// No gradients yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds to the gradient of a weight; `gradient` has the shape of [`Parameter::value`].
+    pub fn add(&mut self, name: &str, gradient: Rows) {
+        let sum = match self.by_name.remove(name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.by_name.insert(name.to_owned(), sum);
+    }
+
+    /// Takes the gradient of a weight in row-major order; `None` where no pass reached it.
+    pub fn take(&mut self, name: &str) -> Option<Vec<f32>> {
+        self.by_name.remove(name).map(host)
+    }
+
+    /// Names and gradients, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Rows)> {
+        self.by_name.iter().map(|(name, gradient)| (name.as_str(), gradient))
+    }
+}
