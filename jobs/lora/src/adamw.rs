@@ -78,9 +78,7 @@ impl AdamW {
         Ok(norm)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "factors are computed in f64 and applied in f32")]
     fn update(&self, rate: f64, clip: f64, values: &mut [f32], gradient: &[f32], moments: &mut Moments) {
-        #[expect(clippy::cast_precision_loss, reason = "step counts are far below 2^52")]
         let steps = moments.steps as f64;
         let keep = (1.0 - rate * self.weight_decay) as f32;
         let step = (rate / (1.0 - self.beta1.powf(steps))) as f32;

@@ -20,7 +20,6 @@ impl Adapter {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut adapter = Self::zeros(shape);
         for (index, site) in shape.sites().iter().enumerate() {
-            #[expect(clippy::cast_precision_loss, reason = "feature counts are far below 2^24")]
             let bound = 1.0 / (site.d_in as f32).sqrt();
             let (a, _) = shape.ranges(index);
             adapter.values[a].fill_with(|| rng.random_range(-bound..bound));

@@ -91,10 +91,10 @@ impl Gradients {
     }
 }
 
-#[expect(clippy::expect_used, reason = "gradients are f32 wherever they are computed")]
+#[expect(clippy::expect_used, reason = "gradients are f32; a device that fails cannot go on")]
 fn copy(from: &Rows, to: &mut [f32]) {
-    let data = from.to_data();
-    to.copy_from_slice(data.as_slice().expect("f32 gradients"));
+    let values: Vec<f32> = from.clone().try_into_vec_as().expect("f32 gradients on a working device");
+    to.copy_from_slice(&values);
 }
 
 /// A bank as one pass sees it: matrices chosen by a [`Routing`], and the gradients that the pass leaves behind.

@@ -1,8 +1,10 @@
 //! The shape of an adapter: its rank, its alpha, and the places in the base model where it adds something.
 
+use std::fmt;
 use std::ops::Range;
 
 use jobs_lm::adapt::{Projection, Site};
+use jobs_lm::config::ModelConfig;
 
 /// One adapted projection and its size in the base model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,16 @@ pub struct SiteShape {
     pub d_out: usize,
 }
 
+impl SiteShape {
+    /// A projection of a base model; `None` when the model has no such layer.
+    pub fn of(site: Site, base: &ModelConfig) -> Option<Self> {
+        let (d_in, d_out) = base.dims(site.projection);
+        (site.layer < base.layers).then_some(Self { site, d_in, d_out })
+    }
+}
+
 /// Why a shape cannot exist.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ShapeError {
     /// An adapter of rank 0 adds nothing.
     #[error("adapter rank must be at least 1")]
@@ -27,17 +37,14 @@ pub enum ShapeError {
     /// Two entries for one projection.
     #[error("layer {} names {:?} twice", .0.layer, .0.projection)]
     Repeated(Site),
-    /// A projection that the base model lacks.
-    #[error("the base model has no {:?} in layer {}", .0.projection, .0.layer)]
-    NotInBase(Site),
 }
 
 /// Rank, alpha and sites of an adapter. It also fixes the order of an adapter's numbers: site after site in ascending order, each as
 /// `A` (`[r, d_in]`, row-major) followed by `B` (`[d_out, r]`, row-major).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdapterShape {
     rank: usize,
-    alpha: u32,
+    alpha: f64,
     sites: Vec<SiteShape>,
     offsets: Vec<usize>,
 }
@@ -47,7 +54,7 @@ impl AdapterShape {
     ///
     /// # Errors
     /// When the rank is 0, or the sites are none or not distinct.
-    pub fn new(rank: usize, alpha: u32, mut sites: Vec<SiteShape>) -> Result<Self, ShapeError> {
+    pub fn new(rank: usize, alpha: f64, mut sites: Vec<SiteShape>) -> Result<Self, ShapeError> {
         if rank == 0 {
             return Err(ShapeError::ZeroRank);
         }
@@ -68,25 +75,20 @@ impl AdapterShape {
         Ok(Self { rank, alpha, sites, offsets })
     }
 
-    /// The same projections in every layer of a base model, whose sizes `dims` gives as `(d_in, d_out)`.
+    /// The same projections in every layer of a base model.
     ///
     /// # Errors
-    /// As [`AdapterShape::new`], and when the base lacks one of the projections.
+    /// As [`AdapterShape::new`].
     pub fn targeting(
         rank: usize,
-        alpha: u32,
-        layers: usize,
+        alpha: f64,
         projections: &[Projection],
-        dims: impl Fn(Site) -> Option<(usize, usize)>,
+        base: &ModelConfig,
     ) -> Result<Self, ShapeError> {
-        let sites = (0..layers)
-            .flat_map(|layer| projections.iter().map(move |&projection| Site { layer, projection }))
-            .map(|site| {
-                let (d_in, d_out) = dims(site).ok_or(ShapeError::NotInBase(site))?;
-                Ok(SiteShape { site, d_in, d_out })
-            })
-            .collect::<Result<_, _>>()?;
-        Self::new(rank, alpha, sites)
+        let layers = 0..base.layers;
+        let sites =
+            layers.flat_map(|layer| projections.iter().map(move |&projection| Site { layer, projection }));
+        Self::new(rank, alpha, sites.filter_map(|site| SiteShape::of(site, base)).collect())
     }
 
     /// Rank `r`.
@@ -95,14 +97,13 @@ impl AdapterShape {
     }
 
     /// Alpha, of which the scale is made.
-    pub fn alpha(&self) -> u32 {
+    pub fn alpha(&self) -> f64 {
         self.alpha
     }
 
     /// `α / r`, the factor of the low-rank product.
-    #[expect(clippy::cast_precision_loss, reason = "ranks and alphas are small integers")]
     pub fn scale(&self) -> f32 {
-        self.alpha as f32 / self.rank as f32
+        (self.alpha / self.rank as f64) as f32
     }
 
     /// The adapted projections in ascending order.
@@ -125,5 +126,16 @@ impl AdapterShape {
         let (start, end) = (self.offsets[index], self.offsets[index + 1]);
         let middle = start + self.rank * self.sites[index].d_in;
         (start..middle, middle..end)
+    }
+}
+
+/// Rank, alpha and every site with its sizes, in order: equal texts mean that the same numbers mean the same.
+impl fmt::Display for AdapterShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an adapter of rank {} and alpha {} at", self.rank, self.alpha)?;
+        for SiteShape { site, d_in, d_out } in &self.sites {
+            write!(f, " layers.{}.{} {d_in}>{d_out}", site.layer, site.projection.path())?;
+        }
+        Ok(())
     }
 }

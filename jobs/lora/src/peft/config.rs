@@ -16,7 +16,7 @@ struct Written<'a> {
     fan_in_fan_out: bool,
     inference_mode: bool,
     init_lora_weights: bool,
-    lora_alpha: u32,
+    lora_alpha: Value,
     lora_dropout: f32,
     modules_to_save: Option<()>,
     peft_type: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Read {
     /// Rank.
     pub(super) r: usize,
     /// Alpha.
-    pub(super) lora_alpha: u32,
+    pub(super) lora_alpha: f64,
     /// Adapted modules.
     pub(super) target_modules: Vec<String>,
     #[serde(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct Read {
 
 /// The settings of an adapter of this shape, as JSON text.
 pub(super) fn render(shape: &AdapterShape, base_model: &str) -> Result<String, serde_json::Error> {
-    let mut target_modules = shape.sites().iter().map(|s| module(s.site.projection).1).collect::<Vec<_>>();
+    let mut target_modules = shape.sites().iter().map(|s| module(s.site.projection)).collect::<Vec<_>>();
     target_modules.sort_unstable();
     target_modules.dedup();
     let written = Written {
@@ -51,7 +51,7 @@ pub(super) fn render(shape: &AdapterShape, base_model: &str) -> Result<String, s
         fan_in_fan_out: false,
         inference_mode: true,
         init_lora_weights: true,
-        lora_alpha: shape.alpha(),
+        lora_alpha: number(shape.alpha()),
         lora_dropout: 0.0,
         modules_to_save: None,
         peft_type: "LORA",
@@ -62,6 +62,12 @@ pub(super) fn render(shape: &AdapterShape, base_model: &str) -> Result<String, s
         use_rslora: false,
     };
     serde_json::to_string_pretty(&written)
+}
+
+/// PEFT declares alpha an integer, so a whole one is written as such.
+fn number(value: f64) -> Value {
+    let whole = value as i64;
+    if whole as f64 == value { whole.into() } else { value.into() }
 }
 
 impl Read {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use jobs_lm::adapt::Site;
+use jobs_lm::config::ModelConfig;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -13,12 +14,12 @@ use super::{CONFIG_FILE, MODEL_FILE, Matrix, PeftError, config, module, parse_na
 use crate::{Adapter, AdapterShape, SiteShape};
 
 /// Reads an adapter folder written by PEFT, by [`super::export`], or by a writer that leaves PEFT's name prefix out. Halves become f32.
-/// `dims` gives `(d_in, d_out)` of each projection of the base model, or `None` where it has no such projection.
+/// Every tensor is checked against the base model that it will be added to.
 ///
 /// # Errors
 /// When a file is missing, damaged or truncated, when the settings ask for what plain LoRA is not, or when a tensor is missing, unknown
 /// to the base model, or of a wrong shape or type.
-pub fn import(folder: &Path, dims: impl Fn(Site) -> Option<(usize, usize)>) -> Result<Adapter, PeftError> {
+pub fn import(folder: &Path, base: &ModelConfig) -> Result<Adapter, PeftError> {
     let settings = config::Read::open(&folder.join(CONFIG_FILE))?;
     let file = folder.join(MODEL_FILE);
     let bytes = std::fs::read(&file).map_err(|cause| PeftError::io(&file, cause))?;
@@ -28,8 +29,8 @@ pub fn import(folder: &Path, dims: impl Fn(Site) -> Option<(usize, usize)>) -> R
     for (name, view) in tensors.iter() {
         let unknown = || PeftError::Unknown { file: file.clone(), tensor: name.to_owned() };
         let (site, matrix) = parse_name(name).ok_or_else(unknown)?;
-        let (d_in, d_out) = dims(site).ok_or_else(unknown)?;
-        if !settings.target_modules.iter().any(|target| target.ends_with(module(site.projection).1)) {
+        let SiteShape { d_in, d_out, .. } = SiteShape::of(site, base).ok_or_else(unknown)?;
+        if !settings.target_modules.iter().any(|target| target.ends_with(module(site.projection))) {
             return Err(unknown());
         }
         let expected = match matrix {
@@ -43,8 +44,7 @@ pub fn import(folder: &Path, dims: impl Fn(Site) -> Option<(usize, usize)>) -> R
         sites.entry(site).or_default()[matrix as usize] = Some(view);
     }
 
-    let shape =
-        sites.keys().filter_map(|&site| dims(site).map(|(d_in, d_out)| SiteShape { site, d_in, d_out }));
+    let shape = sites.keys().filter_map(|&site| SiteShape::of(site, base));
     let shape = AdapterShape::new(settings.r, settings.lora_alpha, shape.collect())
         .map_err(|cause| PeftError::Adapter { file: file.clone(), cause })?;
     let mut values = Vec::with_capacity(shape.parameters());

@@ -21,16 +21,6 @@ pub const MODEL_FILE: &str = "adapter_model.safetensors";
 /// What PEFT puts before every tensor name; some writers leave it out.
 const PREFIX: &str = "base_model.model.";
 
-const PROJECTIONS: [Projection; 7] = [
-    Projection::Q,
-    Projection::K,
-    Projection::V,
-    Projection::O,
-    Projection::Gate,
-    Projection::Up,
-    Projection::Down,
-];
-
 /// Which of the two matrices of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Matrix {
@@ -127,23 +117,14 @@ impl PeftError {
     }
 }
 
-/// A projection's module name: the block it lies in and its own name, which `target_modules` lists.
-fn module(projection: Projection) -> (&'static str, &'static str) {
-    match projection {
-        Projection::Q => ("self_attn", "q_proj"),
-        Projection::K => ("self_attn", "k_proj"),
-        Projection::V => ("self_attn", "v_proj"),
-        Projection::O => ("self_attn", "o_proj"),
-        Projection::Gate => ("mlp", "gate_proj"),
-        Projection::Up => ("mlp", "up_proj"),
-        Projection::Down => ("mlp", "down_proj"),
-    }
+/// The last part of a projection's module path, which `target_modules` lists.
+fn module(projection: Projection) -> &'static str {
+    projection.path().rsplit('.').next().unwrap_or_default()
 }
 
 /// The name of a tensor, without [`PREFIX`].
 fn tensor_name(site: Site, matrix: Matrix) -> String {
-    let (block, name) = module(site.projection);
-    format!("model.layers.{}.{block}.{name}.lora_{matrix:?}.weight", site.layer)
+    format!("model.layers.{}.{}.lora_{matrix:?}.weight", site.layer, site.projection.path())
 }
 
 /// The place that a tensor name means, with or without [`PREFIX`].
@@ -156,9 +137,6 @@ fn parse_name(name: &str) -> Option<(Site, Matrix)> {
     } else {
         (rest.strip_suffix(".lora_B.weight")?, Matrix::B)
     };
-    let projection = PROJECTIONS.into_iter().find(|&projection| {
-        let (block, name) = module(projection);
-        path.strip_prefix(block).and_then(|path| path.strip_prefix('.')) == Some(name)
-    })?;
+    let projection = Projection::ALL.into_iter().find(|projection| projection.path() == path)?;
     Some((Site { layer, projection }, matrix))
 }
