@@ -1,0 +1,292 @@
+//! The fan: one lane trains the adapters of all its slots in shared passes over the frozen base model.
+//!
+//! A pass takes the next sample of as many slots as fit the token budget and packs them as segments. The base model, the bank and the
+//! optimiser treat every segment by itself, so a task ends with the same bytes alone or in any company.
+
+mod task;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jobs_lm::batch::PackedBatch;
+use jobs_lm::decoder::{Decoder, UnknownToken};
+use jobs_lora::{Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId};
+
+pub use task::{SlotEvent, SlotTask, Start, TaskId};
+
+use crate::checkpoint::TrainState;
+use crate::guard::{self, Fault};
+use crate::sample::{Sample, order};
+
+/// How a lane runs its fan. It changes speed, never results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanConfig {
+    /// Adapters trained together.
+    pub slots: usize,
+    /// Token budget of one pass. A longer sample has a pass of its own.
+    pub tokens_per_pass: usize,
+}
+
+/// Why a fan refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum FanError {
+    /// Every slot is taken.
+    #[error("task {0}: all {1} slots are taken")]
+    Full(TaskId, usize),
+    /// The task is already in a slot.
+    #[error("task {0} is already in a slot")]
+    Repeated(TaskId),
+    /// The task is in no slot.
+    #[error("task {0} is in no slot")]
+    Unknown(TaskId),
+    /// The task has nothing to train on.
+    #[error("task {0}: {1}")]
+    Samples(TaskId, &'static str),
+    /// A sample has a token that the base model lacks.
+    #[error("task {0}: {1}")]
+    Token(TaskId, UnknownToken),
+    /// The snapshot is not one of this task.
+    #[error("task {0}: cannot resume: {1}")]
+    Resume(TaskId, String),
+    /// The adapter has another shape than the fan.
+    #[error("task {0}: {1}")]
+    Bank(TaskId, BankError),
+}
+
+/// A lane's slots and the tasks in them.
+#[derive(Debug)]
+pub struct Fan {
+    decoder: Arc<Decoder>,
+    config: FanConfig,
+    bank: Bank,
+    /// Longest-waiting first: the head of the queue is in every pass, so nobody starves.
+    queue: VecDeque<Running>,
+}
+
+/// A task in its slot.
+#[derive(Debug)]
+struct Running {
+    task: SlotTask,
+    slot: SlotId,
+    moments: Moments,
+    losses: Vec<f32>,
+    /// The order of the epoch under way.
+    order: Vec<usize>,
+}
+
+impl Running {
+    fn sample(&self) -> &Sample {
+        let count = self.task.samples.len();
+        &self.task.samples[self.order[self.moments.steps as usize % count]]
+    }
+
+    /// Draws the order of the epoch that the next step belongs to, if it begins one.
+    fn turn(&mut self) {
+        let count = self.task.samples.len() as u64;
+        let (epoch, cursor) = (self.moments.steps / count, self.moments.steps % count);
+        if cursor == 0 || self.order.is_empty() {
+            self.order = order(self.task.seed, epoch, self.task.samples.len());
+        }
+    }
+}
+
+impl Fan {
+    /// A fan of empty slots for adapters of one shape.
+    pub fn new(decoder: Arc<Decoder>, shape: &Arc<AdapterShape>, config: FanConfig) -> Self {
+        let bank = Bank::new(shape, decoder.device());
+        Self { decoder, config, bank, queue: VecDeque::new() }
+    }
+
+    /// Slots that hold no task.
+    pub fn free_slots(&self) -> usize {
+        self.config.slots.saturating_sub(self.queue.len())
+    }
+
+    /// The tasks in the slots, longest-waiting first.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.queue.iter().map(|running| &running.task.id)
+    }
+
+    /// Puts a task into a free slot.
+    ///
+    /// # Errors
+    /// When no slot is free, the task is there already, its samples are none, empty or not of the base model's vocabulary, or it starts
+    /// from what does not fit.
+    pub fn start(&mut self, mut task: SlotTask) -> Result<(), FanError> {
+        let id = task.id.clone();
+        if self.position(&id).is_some() {
+            return Err(FanError::Repeated(id));
+        }
+        if self.free_slots() == 0 {
+            return Err(FanError::Full(id, self.config.slots));
+        }
+        if task.total() == 0 {
+            return Err(FanError::Samples(id, "no sample or no epoch"));
+        }
+        if task.samples.iter().any(|sample| sample.prompt.is_empty() || sample.completion.is_empty()) {
+            return Err(FanError::Samples(id, "a sample without prompt or completion"));
+        }
+        for ids in task.samples.iter().flat_map(|sample| [&sample.prompt, &sample.completion]) {
+            self.decoder.check(ids).map_err(|error| FanError::Token(id.clone(), error))?;
+        }
+        let fresh = Start::Fresh(Adapter::zeros(self.bank.shape()));
+        let (adapter, moments, losses) = match std::mem::replace(&mut task.start, fresh) {
+            Start::Fresh(adapter) => {
+                let parameters = adapter.values().len();
+                (adapter, Moments::new(parameters), Vec::new())
+            }
+            Start::Resume(state) => self.resumed(&task, state)?,
+        };
+        let slot = self.bank.insert(adapter).map_err(|error| FanError::Bank(id, error))?;
+        let mut running = Running { task, slot, moments, losses, order: Vec::new() };
+        running.turn();
+        self.queue.push_back(running);
+        Ok(())
+    }
+
+    /// One pass: a step of every task whose next sample fits the budget. No event means that no task is left.
+    ///
+    /// # Errors
+    /// When a slot lost its adapter, which only a defect of the fan could cause.
+    pub fn pass(&mut self) -> Result<Vec<SlotEvent>, FanError> {
+        let chosen = self.choose();
+        let mut batch = PackedBatch::new();
+        let mut routing = Routing::new();
+        for running in &chosen {
+            let Sample { prompt, completion } = running.sample();
+            let start = batch.tokens();
+            batch.push(prompt, completion);
+            routing.push(start..batch.tokens(), vec![(running.slot, 1.0)]);
+        }
+        let Some(first) = chosen.first() else { return Ok(Vec::new()) };
+        let routed = RoutedBank::new(&self.bank, &routing);
+        let mut routed = routed.map_err(|error| FanError::Bank(first.task.id.clone(), error))?;
+        let losses = self.decoder.train_pass(&batch, &mut routed, None);
+        let gradients = routed.into_gradients();
+        let mut events = Vec::new();
+        for (running, loss) in chosen.into_iter().zip(losses) {
+            self.step(running, loss, &gradients, &mut events)?;
+        }
+        Ok(events)
+    }
+
+    /// The state of a task between passes.
+    ///
+    /// # Errors
+    /// When the task is in no slot.
+    pub fn snapshot(&self, task: &TaskId) -> Result<TrainState, FanError> {
+        let running = self.position(task).and_then(|at| self.queue.get(at));
+        let running = running.ok_or_else(|| FanError::Unknown(task.clone()))?;
+        let adapter = self.bank.adapter(running.slot).map_err(|error| FanError::Bank(task.clone(), error))?;
+        Ok(TrainState {
+            layout: self.bank.shape().to_string(),
+            seed: running.task.seed,
+            values: adapter.values().to_vec(),
+            moments: running.moments.clone(),
+            losses: running.losses.clone(),
+        })
+    }
+
+    /// Drops a task; its slot is free.
+    ///
+    /// # Errors
+    /// When the task is in no slot.
+    pub fn cancel(&mut self, task: &TaskId) -> Result<(), FanError> {
+        let running = self.position(task).and_then(|at| self.queue.remove(at));
+        let running = running.ok_or_else(|| FanError::Unknown(task.clone()))?;
+        self.free(&running).map(|_| ())
+    }
+
+    /// Takes the tasks of the next pass out of the queue: its head, and whoever else fits, in queue order.
+    fn choose(&mut self) -> Vec<Running> {
+        let mut left = self.config.tokens_per_pass;
+        let (mut chosen, mut waiting) = (Vec::new(), VecDeque::new());
+        for running in self.queue.drain(..) {
+            let tokens = running.sample().tokens();
+            if chosen.is_empty() || tokens <= left {
+                left = left.saturating_sub(tokens);
+                chosen.push(running);
+            } else {
+                waiting.push_back(running);
+            }
+        }
+        self.queue = waiting;
+        chosen
+    }
+
+    /// Steps one task, and puts it back into the queue unless that was its end.
+    fn step(
+        &mut self,
+        mut running: Running,
+        loss: f32,
+        gradients: &Gradients,
+        events: &mut Vec<SlotEvent>,
+    ) -> Result<(), FanError> {
+        let (task, total) = (running.task.id.clone(), running.task.total());
+        let tokens = running.sample().tokens();
+        match self.update(&mut running, loss, gradients, total)? {
+            Ok(norm) => {
+                running.losses.push(loss);
+                let step = running.moments.steps;
+                events.push(SlotEvent::Step { task: task.clone(), step, total, loss, norm, tokens });
+                if step < total {
+                    running.turn();
+                    self.queue.push_back(running);
+                } else {
+                    let adapter = self.free(&running)?;
+                    events.push(SlotEvent::Finished { task, adapter, losses: running.losses });
+                }
+            }
+            Err(fault) => {
+                self.free(&running)?;
+                events.push(SlotEvent::NonFinite { task, step: running.moments.steps, fault });
+            }
+        }
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        running: &mut Running,
+        loss: f32,
+        gradients: &Gradients,
+        total: u64,
+    ) -> Result<Result<f64, Fault>, FanError> {
+        if let Err(fault) = guard::loss(loss) {
+            return Ok(Err(fault));
+        }
+        let Running { task, slot, moments, .. } = running;
+        let rate = task.optimizer.lr * task.schedule.factor(moments.steps, total);
+        match self.bank.step(*slot, &task.optimizer, rate, gradients, moments) {
+            Ok(norm) => Ok(Ok(norm)),
+            Err(BankError::NonFinite(..)) => Ok(Err(Fault::Gradient)),
+            Err(error) => Err(FanError::Bank(task.id.clone(), error)),
+        }
+    }
+
+    fn resumed(&self, task: &SlotTask, state: TrainState) -> Result<(Adapter, Moments, Vec<f32>), FanError> {
+        let refuse = |cause: String| FanError::Resume(task.id.clone(), cause);
+        let layout = self.bank.shape().to_string();
+        if state.layout != layout {
+            return Err(refuse(format!("the checkpoint holds {}, expected {layout}", state.layout)));
+        }
+        if state.seed != task.seed {
+            return Err(refuse(format!("the checkpoint has seed {}, expected {}", state.seed, task.seed)));
+        }
+        if state.steps() >= task.total() {
+            return Err(refuse(format!("the checkpoint is at step {} of {}", state.steps(), task.total())));
+        }
+        let adapter = Adapter::from_values(self.bank.shape(), state.values);
+        let adapter =
+            adapter.ok_or_else(|| refuse("the checkpoint's numbers do not fill the adapter".into()))?;
+        Ok((adapter, state.moments, state.losses))
+    }
+
+    fn free(&mut self, running: &Running) -> Result<Adapter, FanError> {
+        self.bank.take(running.slot).map_err(|error| FanError::Bank(running.task.id.clone(), error))
+    }
+
+    fn position(&self, task: &TaskId) -> Option<usize> {
+        self.queue.iter().position(|running| &running.task.id == task)
+    }
+}

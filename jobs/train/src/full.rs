@@ -1,0 +1,220 @@
+//! Training of a whole model from nothing: every weight by AdamW, several samples a step.
+
+use burn::tensor::TensorData;
+use jobs_lm::Rows;
+use jobs_lm::adapt::NoAdapters;
+use jobs_lm::batch::PackedBatch;
+use jobs_lm::decoder::{Decoder, UnknownToken};
+use jobs_lm::params::WeightGrads;
+use jobs_lora::{AdamW, Moments};
+
+use crate::checkpoint::TrainState;
+use crate::guard::{self, Fault};
+use crate::sample::{Sample, order};
+use crate::schedule::Schedule;
+
+/// How a [`FullTrainer`] trains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FullConfig {
+    /// The optimiser; its clip bounds the gradient of the whole model.
+    pub optimizer: AdamW,
+    /// How its learning rate changes.
+    pub schedule: Schedule,
+    /// Samples a step, packed into one pass; the last step of an epoch may have fewer.
+    pub batch: usize,
+    /// Passes over the samples.
+    pub epochs: usize,
+    /// Seed of the orders.
+    pub seed: u64,
+}
+
+/// One step of a [`FullTrainer`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FullStep {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Steps in all.
+    pub total: u64,
+    /// Mean over the samples of their losses before the step.
+    pub loss: f32,
+    /// Norm of the gradient before clipping.
+    pub norm: f64,
+    /// Tokens of the step.
+    pub tokens: usize,
+}
+
+/// Why a training of a whole model ends.
+#[derive(Debug, thiserror::Error)]
+pub enum FullError {
+    /// There is nothing to train on.
+    #[error("no sample, no epoch, or a batch of 0")]
+    Empty,
+    /// The state is not one of this training.
+    #[error("cannot resume: {0}")]
+    Resume(String),
+    /// A number was not finite.
+    #[error("step {0}: {1}")]
+    NonFinite(u64, Fault),
+    /// A sample has a token that the model lacks.
+    #[error(transparent)]
+    Token(#[from] UnknownToken),
+}
+
+/// A training under way. Equal models, samples and settings give equal bytes, also across a resume.
+#[derive(Debug)]
+pub struct FullTrainer {
+    decoder: Decoder,
+    config: FullConfig,
+    samples: Vec<Sample>,
+    values: Vec<f32>,
+    moments: Moments,
+    losses: Vec<f32>,
+    order: Vec<usize>,
+}
+
+impl FullTrainer {
+    /// A training that starts from the decoder's weights.
+    ///
+    /// # Errors
+    /// When there is nothing to train on, or a sample has a token that the model lacks.
+    pub fn new(decoder: Decoder, samples: Vec<Sample>, config: FullConfig) -> Result<Self, FullError> {
+        if samples.is_empty() || config.epochs == 0 || config.batch == 0 {
+            return Err(FullError::Empty);
+        }
+        for sample in &samples {
+            decoder.check(&sample.prompt)?;
+            decoder.check(&sample.completion)?;
+        }
+        let values = decoder.parameters().flat_map(|parameter| numbers(&parameter.value)).collect::<Vec<_>>();
+        let moments = Moments::new(values.len());
+        Ok(Self { decoder, config, samples, values, moments, losses: Vec::new(), order: Vec::new() })
+    }
+
+    /// Goes on behind the last step of a snapshot.
+    ///
+    /// # Errors
+    /// When the snapshot is of another model, seed, or a step that this training does not have.
+    pub fn resume(&mut self, state: TrainState) -> Result<(), FullError> {
+        let refuse = |cause: String| Err(FullError::Resume(cause));
+        if state.layout != self.layout() || state.values.len() != self.values.len() {
+            return refuse("the checkpoint holds another model".into());
+        }
+        if state.seed != self.config.seed {
+            return refuse(format!("the checkpoint has seed {}, expected {}", state.seed, self.config.seed));
+        }
+        if state.steps() > self.total() {
+            return refuse(format!("the checkpoint is at step {} of {}", state.steps(), self.total()));
+        }
+        let TrainState { values, moments, losses, .. } = state;
+        (self.values, self.moments, self.losses) = (values, moments, losses);
+        self.order.clear();
+        self.install();
+        Ok(())
+    }
+
+    /// The state between steps.
+    pub fn snapshot(&self) -> TrainState {
+        TrainState {
+            layout: self.layout(),
+            seed: self.config.seed,
+            values: self.values.clone(),
+            moments: self.moments.clone(),
+            losses: self.losses.clone(),
+        }
+    }
+
+    /// Steps from the start of the training to its end.
+    pub fn total(&self) -> u64 {
+        self.steps_an_epoch() * self.config.epochs as u64
+    }
+
+    /// The loss of every step so far.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
+    /// The model as trained so far.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The model as trained so far, and the end of the training.
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+
+    /// One step; `None` when the training is done.
+    ///
+    /// # Errors
+    /// When loss or gradient is not finite; then no weight has changed.
+    pub fn step(&mut self) -> Result<Option<FullStep>, FullError> {
+        let (step, total) = (self.moments.steps, self.total());
+        if step >= total {
+            return Ok(None);
+        }
+        let batch = self.batch(step);
+        let weights = vec![1.0 / batch.segments().len() as f32; batch.segments().len()];
+        let mut grads = WeightGrads::new();
+        let losses = self.decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads));
+        let fault = |fault| FullError::NonFinite(step, fault);
+        let loss = guard::loss(losses.iter().sum::<f32>() / losses.len() as f32).map_err(fault)?;
+        let mut gradient = Vec::with_capacity(self.values.len());
+        for parameter in self.decoder.parameters() {
+            match grads.take(&parameter.name) {
+                Some(numbers) => gradient.extend(numbers),
+                None => gradient.resize(gradient.len() + parameter.shape.iter().product::<usize>(), 0.0),
+            }
+        }
+        let optimizer = &self.config.optimizer;
+        let rate = optimizer.lr * self.config.schedule.factor(step, total);
+        let norm = optimizer.step(rate, &mut self.values, &gradient, &mut self.moments);
+        let norm = norm.map_err(|_| fault(Fault::Gradient))?;
+        self.losses.push(loss);
+        self.install();
+        Ok(Some(FullStep { step: step + 1, total, loss, norm, tokens: batch.tokens() }))
+    }
+
+    fn batch(&mut self, step: u64) -> PackedBatch {
+        let steps = self.steps_an_epoch();
+        let (epoch, cursor) = (step / steps, step % steps);
+        if cursor == 0 || self.order.is_empty() {
+            self.order = order(self.config.seed, epoch, self.samples.len());
+        }
+        let first = cursor as usize * self.config.batch;
+        let mut batch = PackedBatch::new();
+        for &index in self.order.iter().skip(first).take(self.config.batch) {
+            let Sample { prompt, completion } = &self.samples[index];
+            batch.push(prompt, completion);
+        }
+        batch
+    }
+
+    fn steps_an_epoch(&self) -> u64 {
+        self.samples.len().div_ceil(self.config.batch) as u64
+    }
+
+    /// Names and shapes of all weights, in order.
+    fn layout(&self) -> String {
+        let parameters = self.decoder.parameters().map(|p| format!("{} {:?}", p.name, p.shape));
+        format!("a model of {}", parameters.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Gives the decoder the trained numbers.
+    fn install(&mut self) {
+        let mut rest = self.values.as_slice();
+        for parameter in self.decoder.parameters_mut() {
+            let (dims, device) = (parameter.value.dims(), parameter.value.device());
+            let (own, behind) = rest.split_at(dims.iter().product());
+            parameter.value = Rows::from_data(TensorData::new(own.to_vec(), dims), &device);
+            rest = behind;
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "weights and their gradients are f32; a device that fails cannot go on"
+)]
+fn numbers(rows: &Rows) -> Vec<f32> {
+    rows.clone().try_into_vec_as().expect("f32 weights on a working device")
+}

@@ -1,0 +1,152 @@
+//! A tool's adapter has the same bytes whatever shares its lane, and from whatever step it resumes.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Results, base, bits, fan, run, shape, tool};
+use jobs_lm::decoder::Decoder;
+use jobs_lora::Adapter;
+use jobs_train::checkpoint::TrainState;
+use jobs_train::fan::{FanError, SlotEvent, SlotTask, Start, TaskId};
+use jobs_train::guard::Fault;
+
+const TOOLS: u64 = 16;
+
+fn alone(base: &Arc<Decoder>) -> Results {
+    (0..TOOLS).flat_map(|number| run(&mut fan(base, 1, 4096), [tool(base, number)])).collect()
+}
+
+#[test]
+fn company_refill_and_budget_change_no_byte() {
+    let base = base(32, 2, 48, 4);
+    let alone = alone(&base);
+    assert_eq!(alone.len(), 16);
+    for (slots, budget) in [(16, 4096), (16, 150), (4, 4096), (4, 60), (3, 1), (5, 200)] {
+        let together = run(&mut fan(&base, slots, budget), (0..TOOLS).map(|number| tool(&base, number)));
+        assert_eq!(alone, together, "{slots} slots, {budget} tokens a pass");
+    }
+    let reversed = run(&mut fan(&base, 4, 300), (0..TOOLS).rev().map(|number| tool(&base, number)));
+    assert_eq!(alone, reversed, "other neighbours");
+}
+
+#[test]
+fn any_checkpoint_resumes_to_the_same_bytes_in_other_company() {
+    let base = base(32, 2, 48, 4);
+    let alone = alone(&base);
+    let number = 7;
+    let id = tool(&base, number).id;
+    let mut first = fan(&base, 2, 4096);
+    first.start(tool(&base, number)).unwrap();
+    first.start(tool(&base, 2)).unwrap();
+    let mut steps = 0;
+    while let Ok(state) = first.snapshot(&id) {
+        let folder = tempfile::tempdir().unwrap();
+        state.save(folder.path()).unwrap();
+        let loaded = TrainState::load(folder.path()).unwrap();
+        assert_eq!(loaded, state);
+        assert_eq!(loaded.steps(), steps);
+        let resumed = SlotTask { start: Start::Resume(loaded), ..tool(&base, number) };
+        let ended = run(&mut fan(&base, 4, 200), [tool(&base, 1), resumed, tool(&base, 3), tool(&base, 5)]);
+        for (task, result) in ended {
+            assert_eq!(result, alone[&task], "{task} after a resume at step {steps}");
+        }
+        first.pass().unwrap();
+        steps += 1;
+    }
+    assert_eq!(steps, tool(&base, number).total(), "every step of the run was resumed from");
+}
+
+#[test]
+fn every_slot_is_served_in_turn_and_keeps_its_order() {
+    let base = base(16, 1, 24, 2);
+    let mut fan = fan(&base, 4, 70);
+    let tasks = (0..4).map(|number| tool(&base, number)).collect::<Vec<_>>();
+    tasks.iter().for_each(|task| fan.start(task.clone()).unwrap());
+    let longest = tasks.iter().flat_map(|task| &task.samples).map(|sample| sample.tokens()).max().unwrap();
+    let mut next = [0; 4];
+    let mut since = [0; 4];
+    loop {
+        let events = fan.pass().unwrap();
+        if events.is_empty() {
+            break;
+        }
+        since.iter_mut().for_each(|passes| *passes += 1);
+        let mut sum = 0;
+        for event in events {
+            let SlotEvent::Step { task, step, tokens, .. } = event else { continue };
+            let slot = tasks.iter().position(|other| other.id == task).unwrap();
+            next[slot] += 1;
+            assert_eq!(step, next[slot], "no step is lost or repeated");
+            assert!(since[slot] <= 4, "{task} waited {} passes", since[slot]);
+            since[slot] = 0;
+            sum += tokens;
+        }
+        assert!(sum <= longest.max(70));
+    }
+    for (task, steps) in tasks.iter().zip(next) {
+        assert_eq!(steps, task.total());
+    }
+}
+
+#[test]
+fn a_task_that_is_not_finite_fails_alone() {
+    let base = base(32, 2, 48, 4);
+    let alone = alone(&base);
+    let mut poison = Adapter::init(&shape(&base), 7);
+    poison.values_mut()[3] = f32::NAN;
+    let poisoned = SlotTask { start: Start::Fresh(poison), ..tool(&base, 2) };
+    let mut fan = fan(&base, 3, 4096);
+    for task in [tool(&base, 0), poisoned, tool(&base, 4)] {
+        fan.start(task).unwrap();
+    }
+    let failed = fan.pass().unwrap().into_iter().filter_map(|event| match event {
+        SlotEvent::NonFinite { task, step, fault } => Some((task, step, fault)),
+        _ => None,
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), [(TaskId("tool-2".into()), 0, Fault::Loss)]);
+    assert_eq!(fan.free_slots(), 1);
+    for (task, result) in run(&mut fan, [tool(&base, 2)]) {
+        assert_eq!(result, alone[&task], "{task} beside a failed one");
+    }
+}
+
+#[test]
+fn cancelled_slots_are_free_and_mistakes_are_refused() {
+    let base = base(16, 1, 24, 2);
+    let mut fan = fan(&base, 1, 64);
+    let id = TaskId("tool-1".into());
+    assert!(matches!(fan.cancel(&id), Err(FanError::Unknown(_))));
+    fan.start(tool(&base, 1)).unwrap();
+    assert!(matches!(fan.start(tool(&base, 1)), Err(FanError::Repeated(_))));
+    assert!(matches!(fan.start(tool(&base, 2)), Err(FanError::Full(..))));
+    let state = fan.snapshot(&id).unwrap();
+    assert_eq!(bits(&state.values), bits(Adapter::init(&shape(&base), 7).values()));
+    fan.cancel(&id).unwrap();
+    assert!(matches!(fan.snapshot(&id), Err(FanError::Unknown(_))));
+
+    let refused = |fan: &mut jobs_train::fan::Fan, change: &dyn Fn(&mut SlotTask)| {
+        let mut task = tool(&base, 1);
+        change(&mut task);
+        fan.start(task).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&mut fan, &|task| task.epochs = 0), "task tool-1: no sample or no epoch");
+    let empty = refused(&mut fan, &|task| task.samples[0].completion.clear());
+    assert_eq!(empty, "task tool-1: a sample without prompt or completion");
+    assert!(refused(&mut fan, &|task| task.samples[0].prompt[0] = 300).contains("300"));
+    let resume = |change: &dyn Fn(&mut TrainState)| {
+        let mut state = state.clone();
+        change(&mut state);
+        move |task: &mut SlotTask| task.start = Start::Resume(state.clone())
+    };
+    let other = refused(&mut fan, &resume(&|state| state.layout = "another".into()));
+    assert!(
+        other.starts_with("task tool-1: cannot resume: the checkpoint holds another, expected"),
+        "{other}"
+    );
+    let seed = refused(&mut fan, &resume(&|state| state.seed = 3));
+    assert_eq!(seed, "task tool-1: cannot resume: the checkpoint has seed 3, expected 101");
+    assert!(refused(&mut fan, &resume(&|state| state.moments.steps = 99)).contains("step 99 of"));
+    assert_eq!(fan.free_slots(), 1);
+    fan.start(tool(&base, 1)).unwrap();
+}
