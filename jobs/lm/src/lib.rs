@@ -6,13 +6,17 @@
 
 pub mod adapt;
 pub mod batch;
+pub mod bert;
 mod block;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
 pub mod device;
+pub mod generate;
 pub mod ops;
 pub mod params;
+pub mod pool;
+mod sample;
 
 /// A matrix of activations: `[rows, features]`, one row per token of a packed batch.
 pub type Rows = burn::tensor::Tensor<2>;

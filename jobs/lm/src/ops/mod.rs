@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod head;
+pub mod layer_norm;
 pub mod linear;
 pub mod rms_norm;
 pub mod rotary;

@@ -1,0 +1,32 @@
+//! One row per segment: pooling of hidden rows. Segments must not be empty.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+use crate::Rows;
+
+/// The mean of each segment's rows, `[segments, features]`.
+pub fn mean(rows: &Rows, segments: &[Range<usize>]) -> Rows {
+    let means = segments.iter().map(|segment| rows.clone().slice([segment.clone()]).mean_dim(0)).collect();
+    Tensor::cat(means, 0)
+}
+
+/// Each segment's first row, `[segments, features]`.
+pub fn first(rows: &Rows, segments: &[Range<usize>]) -> Rows {
+    let firsts =
+        segments.iter().map(|segment| rows.clone().slice([segment.start..segment.start + 1])).collect();
+    Tensor::cat(firsts, 0)
+}
+
+/// Each segment's last row, `[segments, features]`.
+pub fn last(rows: &Rows, segments: &[Range<usize>]) -> Rows {
+    let lasts = segments.iter().map(|segment| rows.clone().slice([segment.end - 1..segment.end])).collect();
+    Tensor::cat(lasts, 0)
+}
+
+/// Each row divided by its Euclidean length; a zero row stays zero.
+pub fn unit(rows: Rows) -> Rows {
+    let length = rows.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+    rows / length
+}
