@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Results, base, bits, fan, run, shape, tool};
+use common::{Results, base, bits, fan, run, samples, shape, tool};
 use jobs_lm::decoder::Decoder;
 use jobs_lora::Adapter;
 use jobs_train::checkpoint::TrainState;
@@ -28,6 +28,21 @@ fn company_refill_and_budget_change_no_byte() {
     }
     let reversed = run(&mut fan(&base, 4, 300), (0..TOOLS).rev().map(|number| tool(&base, number)));
     assert_eq!(alone, reversed, "other neighbours");
+}
+
+#[test]
+fn the_size_of_the_example_base_changes_no_byte() {
+    // Products of this size run on several threads and by other kernels than small ones.
+    let base = base(192, 2, 512, 6);
+    let task = |number: u64| {
+        let samples = samples(50 + number, 2, 60 + 30 * number as usize);
+        SlotTask { samples, epochs: 1, ..tool(&base, number) }
+    };
+    let alone = (0..8).flat_map(|number| run(&mut fan(&base, 1, 4096), [task(number)])).collect::<Results>();
+    for (slots, budget) in [(8, 4096), (3, 300)] {
+        let together = run(&mut fan(&base, slots, budget), (0..8).map(task));
+        assert_eq!(alone, together, "{slots} slots, {budget} tokens a pass");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -93,4 +94,15 @@ pub(crate) fn run(fan: &mut Fan, tasks: impl IntoIterator<Item = SlotTask>) -> R
             }
         }
     }
+}
+
+/// The folder of reference models, beside the checkout; `None`, with a printed reason, where it is absent.
+pub(crate) fn reference() -> Option<PathBuf> {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/reference"));
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} not found", folder.display());
+    println!("skipped: {} not found", folder.display());
+    None
 }
