@@ -3,13 +3,21 @@
 //! Verdicts and error types are those of the official package `bfcl-eval` 2026.3.23 in prompting mode.
 
 pub mod category;
+pub mod check;
 pub mod data;
+pub mod decode;
+mod evaluate;
 pub mod gold;
+mod number;
+mod percent;
+mod python;
 pub mod render;
 pub mod value;
 
 pub use category::{Category, UnknownCategory};
+pub use check::{CheckError, check, judge};
 pub use data::{DataError, Entry, EntryId, Message, read_category};
+pub use decode::{DecodeError, decode};
 pub use gold::{FunctionDoc, GoldCall};
 pub use render::render_calls;
 pub use value::{Call, Value};

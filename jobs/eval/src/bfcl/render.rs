@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use num_bigint::BigInt;
+
 use super::value::{Call, Value};
 
 /// A list of calls as Python source, e.g. `[f(a=1, b='x'), g()]`.
@@ -32,6 +34,16 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_value(f, self, "1e309")
     }
+}
+
+/// Longest decimal integer that Python converts from or to text, in digits.
+pub(crate) const MAX_INT_DIGITS: usize = 4300;
+
+/// An integer's digits; `None` where Python refuses to print it for its length.
+pub(crate) fn int_repr(i: &BigInt) -> Option<String> {
+    // 14,300 bits are more than 4300 digits; printing far longer integers is slow.
+    let text = if i.bits() > 14_300 { return None } else { i.to_string() };
+    (text.trim_start_matches('-').len() <= MAX_INT_DIGITS).then_some(text)
 }
 
 /// Python's `repr`, infinity included.
