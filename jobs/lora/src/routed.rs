@@ -18,7 +18,13 @@ use crate::{AdapterShape, Bank, BankError, SlotId};
 /// has the gate's candidates. Rows of no segment get the base model alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
-    routes: Vec<(Range<usize>, Vec<(SlotId, f32)>)>,
+    routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Route {
+    rows: Range<usize>,
+    candidates: Vec<(SlotId, f32)>,
 }
 
 impl Routing {
@@ -39,7 +45,7 @@ impl Routing {
     pub fn push(&mut self, rows: Range<usize>, mut candidates: Vec<(SlotId, f32)>) {
         candidates.retain(|(_, weight)| *weight != 0.0);
         if !candidates.is_empty() {
-            self.routes.push((rows, candidates));
+            self.routes.push(Route { rows, candidates });
         }
     }
 }
@@ -110,26 +116,9 @@ pub struct RoutedBank {
 struct Segment {
     rows: Range<usize>,
     candidates: Vec<SlotId>,
-    scale: Scale,
+    /// What each column of the low-rank middle is multiplied by, `w · α/r`: `[1, n·r]`.
+    scale: Rows,
     pairs: Vec<Pair>,
-}
-
-/// What the low-rank middle is multiplied by: `w · α/r`.
-#[derive(Debug)]
-enum Scale {
-    /// One candidate.
-    One(f32),
-    /// Several: one factor per column, `[1, n·r]`.
-    Wide(Rows),
-}
-
-impl Scale {
-    fn apply(&self, middle: Rows) -> Rows {
-        match self {
-            Self::One(factor) => middle.mul_scalar(*factor),
-            Self::Wide(factors) => middle * factors.clone(),
-        }
-    }
 }
 
 impl RoutedBank {
@@ -138,9 +127,8 @@ impl RoutedBank {
     /// # Errors
     /// When the routing names an empty slot.
     pub fn new(bank: &Bank, routing: &Routing) -> Result<Self, BankError> {
-        let routes = routing.routes.iter();
         let segments =
-            routes.map(|(rows, route)| Segment::new(bank, rows, route)).collect::<Result<_, _>>()?;
+            routing.routes.iter().map(|route| Segment::new(bank, route)).collect::<Result<_, _>>()?;
         Ok(Self { shape: Arc::clone(bank.shape()), segments, gradients: Gradients::default() })
     }
 
@@ -176,29 +164,29 @@ impl RoutedBank {
 }
 
 impl Segment {
-    fn new(bank: &Bank, rows: &Range<usize>, route: &[(SlotId, f32)]) -> Result<Self, BankError> {
-        let base = bank.shape().scale();
-        let candidates = route.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
+    fn new(bank: &Bank, route: &Route) -> Result<Self, BankError> {
+        let (shape, rank) = (bank.shape(), bank.shape().rank());
+        let columns =
+            route.candidates.iter().flat_map(|(_, weight)| std::iter::repeat_n(weight * shape.scale(), rank));
+        let columns = TensorData::new(columns.collect(), [1, route.candidates.len() * rank]);
+        let scale = Rows::from_data(columns, bank.device());
+        let candidates = route.candidates.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
         let owned = candidates.iter().map(|slot| bank.pairs(*slot)).collect::<Result<Vec<_>, _>>()?;
-        let (scale, pairs) = if let ([(_, weight)], [pairs]) = (route, owned.as_slice()) {
-            (Scale::One(weight * base), pairs.to_vec())
+        let pairs = if let [pairs] = owned.as_slice() {
+            pairs.to_vec()
         } else {
-            let rank = bank.shape().rank();
-            let factors = route.iter().flat_map(|(_, weight)| std::iter::repeat_n(weight * base, rank));
-            let factors = TensorData::new(factors.collect(), [1, route.len() * rank]);
             let wide = |index: usize| Pair {
                 a: Rows::cat(owned.iter().map(|pairs| pairs[index].a.clone()).collect(), 0),
                 b: Rows::cat(owned.iter().map(|pairs| pairs[index].b.clone()).collect(), 1),
             };
-            let sites = 0..bank.shape().sites().len();
-            (Scale::Wide(Rows::from_data(factors, bank.device())), sites.map(wide).collect())
+            (0..shape.sites().len()).map(wide).collect()
         };
-        Ok(Self { rows: rows.clone(), candidates, scale, pairs })
+        Ok(Self { rows: route.rows.clone(), candidates, scale, pairs })
     }
 
-    /// `(α/r) · (x Aᵀ) · W`, the scaled middle: `[rows, n·r]`.
+    /// The scaled middle `x Aᵀ`: `[rows, n·r]`.
     fn middle(&self, index: usize, x: Rows) -> Rows {
-        self.scale.apply(x.matmul(self.pairs[index].a.clone().transpose()))
+        x.matmul(self.pairs[index].a.clone().transpose()) * self.scale.clone()
     }
 
     /// The wide pair of gradients cut into those of the candidates.
@@ -241,7 +229,7 @@ impl Adapters for RoutedBank {
             let x = x.clone().slice([rows.clone(), 0..d_in]);
             let dy = dy.clone().slice([rows, 0..d_out]);
             let middle = segment.middle(index, x.clone());
-            let d_middle = segment.scale.apply(dy.clone().matmul(pair.b.clone()));
+            let d_middle = dy.clone().matmul(pair.b.clone()) * segment.scale.clone();
             let wide = Pair { a: d_middle.clone().transpose().matmul(x), b: dy.transpose().matmul(middle) };
             found.extend(segment.split(self.shape.rank(), wide));
             d_middle.matmul(pair.a.clone())

@@ -1,4 +1,5 @@
 //! AdamW: the paper's first step, PyTorch's arithmetic, own clocks, and refusals.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Adapter folders: PEFT's own files, ours, and broken ones.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 
@@ -30,6 +31,9 @@ fn base() -> ModelConfig {
     ModelConfig::from_file(&file).unwrap()
 }
 
+/// Name, type, shape and bytes of a tensor in a file.
+type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
+
 fn adapter() -> Adapter {
     let shape = AdapterShape::targeting(2, 8.0, &MLP, &base()).unwrap().into();
     Adapter::from_values(&shape, numbers(1, shape.parameters())).unwrap()
@@ -42,10 +46,7 @@ fn exported() -> tempfile::TempDir {
 }
 
 /// Rewrites the tensor file of an exported adapter.
-fn rewrite(
-    folder: &Path,
-    change: impl Fn(&str, Vec<usize>, Vec<u8>) -> Option<(String, Dtype, Vec<usize>, Vec<u8>)>,
-) {
+fn rewrite(folder: &Path, change: impl Fn(&str, Vec<usize>, Vec<u8>) -> Option<Stored>) {
     let file = folder.join(peft::MODEL_FILE);
     let bytes = std::fs::read(&file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -100,7 +101,7 @@ fn broken_folders_are_refused_with_file_and_tensor() {
     refusal(folder.path());
 
     const UP: &str = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight";
-    let edited = |change: &dyn Fn(&mut (String, Dtype, Vec<usize>, Vec<u8>)) -> bool| {
+    let edited = |change: &dyn Fn(&mut Stored) -> bool| {
         let folder = exported();
         rewrite(folder.path(), |name, shape, data| {
             let mut entry = (name.to_owned(), Dtype::F32, shape, data);
@@ -130,6 +131,20 @@ fn broken_folders_are_refused_with_file_and_tensor() {
             error.ends_with(&format!("tensor {name} belongs to no projection of the base model")),
             "{error}"
         );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn damaged_bytes_never_panic(place in proptest::prelude::any::<proptest::sample::Index>(), byte: u8, settings: bool) {
+        let folder = exported();
+        let file = folder.path().join(if settings { peft::CONFIG_FILE } else { peft::MODEL_FILE });
+        let mut bytes = std::fs::read(&file).unwrap();
+        // Headers are where damage is dangerous; numbers are just other numbers.
+        let header = if settings { bytes.len() } else { 700 };
+        bytes[place.index(header)] = byte;
+        std::fs::write(&file, bytes).unwrap();
+        let _ = peft::import(folder.path(), &base());
     }
 }
 

@@ -1,4 +1,5 @@
 //! The adapted projection: against automatic differentiation, and the identities that mixtures must keep.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 

@@ -146,7 +146,7 @@ impl FullTrainer {
     /// One step; `None` when the training is done.
     ///
     /// # Errors
-    /// When loss or gradient is not finite; then no weight has changed.
+    /// When loss, gradient or a trained weight is not finite; then the decoder keeps the weights of the step before.
     pub fn step(&mut self) -> Result<Option<FullStep>, FullError> {
         let (step, total) = (self.moments.steps, self.total());
         if step >= total {
@@ -169,6 +169,7 @@ impl FullTrainer {
         let rate = optimizer.lr * self.config.schedule.factor(step, total);
         let norm = optimizer.step(rate, &mut self.values, &gradient, &mut self.moments);
         let norm = norm.map_err(|_| fault(Fault::Gradient))?;
+        guard::parameters(&self.values).map_err(fault)?;
         self.losses.push(loss);
         self.install();
         Ok(Some(FullStep { step: step + 1, total, loss, norm, tokens: batch.tokens() }))

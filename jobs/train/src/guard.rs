@@ -21,3 +21,11 @@ pub enum Fault {
 pub fn loss(loss: f32) -> Result<f32, Fault> {
     if loss.is_finite() { Ok(loss) } else { Err(Fault::Loss) }
 }
+
+/// Checks trained parameters.
+///
+/// # Errors
+/// When one is not finite.
+pub fn parameters(values: &[f32]) -> Result<(), Fault> {
+    if values.iter().all(|value| value.is_finite()) { Ok(()) } else { Err(Fault::Parameter) }
+}

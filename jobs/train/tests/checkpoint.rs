@@ -1,4 +1,5 @@
 //! Checkpoint files: exact bytes, replaced in one move, and refused when damaged.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use jobs_lora::Moments;
 use jobs_train::checkpoint::{FILE, TrainState};
@@ -53,4 +54,32 @@ fn damage_is_refused_in_one_line_that_names_the_file() {
     assert!(edited(r#"steps\":3"#, r#"steps\":4"#).ends_with("tensor losses has 3 numbers, expected 4"));
     assert!(edited("\"second\"", "\"secund\"").ends_with("tensor second is missing"));
     assert!(edited("\"quiver\"", "\"quaver\"").ends_with("metadata entry quiver is missing"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_state_survives_and_damaged_bytes_never_panic(
+        values in proptest::collection::vec(proptest::prelude::any::<f32>(), 0..9),
+        losses in proptest::collection::vec(0f32..9.0, 0..5),
+        layout: String,
+        seed: u64,
+        place in proptest::prelude::any::<proptest::sample::Index>(),
+        byte: u8,
+    ) {
+        let moments = Moments { first: values.clone(), second: values.clone(), steps: losses.len() as u64 };
+        let state = TrainState { layout, seed, values, moments, losses };
+        let folder = tempfile::tempdir().unwrap();
+        state.save(folder.path()).unwrap();
+        let loaded = TrainState::load(folder.path()).unwrap();
+        let bits = |state: &TrainState| state.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&loaded), bits(&state));
+        assert_eq!((&loaded.layout, loaded.seed, &loaded.losses), (&state.layout, state.seed, &state.losses));
+
+        let file = folder.path().join(FILE);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        std::fs::write(&file, bytes).unwrap();
+        let _ = TrainState::load(folder.path());
+    }
 }

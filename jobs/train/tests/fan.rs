@@ -1,4 +1,5 @@
 //! A tool's adapter has the same bytes whatever shares its lane, and from whatever step it resumes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Training a whole model: it learns, repeats and resumes to the bit.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Against PyTorch and PEFT: adapters and their mixture on a base, and ten AdamW steps.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 
@@ -57,7 +58,10 @@ fn distance(left: &[f32], right: &[f32]) -> f32 {
 /// Logits at the last eight positions of every segment.
 fn last_logits(base: &Decoder, batch: &PackedBatch, adapters: &dyn Adapters) -> Vec<f32> {
     let hidden = base.hidden(batch, adapters);
-    let ends = batch.segments().iter().map(|rows| hidden.clone().slice([rows.end - 8..rows.end]));
+    let ends = batch
+        .segments()
+        .iter()
+        .map(|rows| hidden.clone().slice([rows.end - 8..rows.end, 0..hidden.dims()[1]]));
     ends.flat_map(|rows| base.logits(&rows).try_into_vec_as::<f32>().unwrap()).collect()
 }
 

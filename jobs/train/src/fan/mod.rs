@@ -224,27 +224,31 @@ impl Fan {
     ) -> Result<(), FanError> {
         let (task, total) = (running.task.id.clone(), running.task.total());
         let tokens = running.sample().tokens();
-        match self.update(&mut running, loss, gradients, total)? {
-            Ok(norm) => {
-                running.losses.push(loss);
-                let step = running.moments.steps;
-                events.push(SlotEvent::Step { task: task.clone(), step, total, loss, norm, tokens });
-                if step < total {
-                    running.turn();
-                    self.queue.push_back(running);
-                } else {
-                    let adapter = self.free(&running)?;
-                    events.push(SlotEvent::Finished { task, adapter, losses: running.losses });
-                }
-            }
+        let norm = match self.update(&mut running, loss, gradients, total)? {
+            Ok(norm) => norm,
             Err(fault) => {
                 self.free(&running)?;
                 events.push(SlotEvent::NonFinite { task, step: running.moments.steps, fault });
+                return Ok(());
             }
+        };
+        running.losses.push(loss);
+        let step = running.moments.steps;
+        events.push(SlotEvent::Step { task: task.clone(), step, total, loss, norm, tokens });
+        if step < total {
+            running.turn();
+            self.queue.push_back(running);
+            return Ok(());
         }
+        let adapter = self.free(&running)?;
+        events.push(match guard::parameters(adapter.values()) {
+            Ok(()) => SlotEvent::Finished { task, adapter, losses: running.losses },
+            Err(fault) => SlotEvent::NonFinite { task, step, fault },
+        });
         Ok(())
     }
 
+    /// The inner result is the step's own: the gradient's norm, or what was not finite.
     fn update(
         &mut self,
         running: &mut Running,
