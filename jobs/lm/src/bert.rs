@@ -217,7 +217,7 @@ impl Encoder {
         if texts.is_empty() {
             return Ok((Tensor::zeros([0, self.config.hidden_size], &device), segments));
         }
-        let kind = self.types.value.clone().slice([0..1]);
+        let kind = self.types.value.clone().slice(0..1);
         let x = embedding::forward(&self.words.value, &ids)
             + embedding::forward(&self.positions.value, &positions)
             + kind;

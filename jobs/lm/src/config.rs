@@ -193,7 +193,7 @@ impl ModelConfig {
                 format!("{} is odd; rotary positions need pairs", self.head_dim),
             ));
         }
-        if !(self.rms_norm_eps > 0.0) {
+        if self.rms_norm_eps.is_nan() || self.rms_norm_eps <= 0.0 {
             return Err(problem("rms_norm_eps", format!("{} is not positive", self.rms_norm_eps)));
         }
         if let Some(id) = self.eos_ids.iter().find(|id| **id as usize >= self.vocab_size) {
@@ -351,11 +351,11 @@ fn rope(object: &Map<String, Value>) -> Result<Rope, FieldError> {
     let parameters: Option<Map<String, Value>> = optional(object, "rope_parameters")?;
     let scaling: Option<Map<String, Value>> = optional(object, "rope_scaling")?;
     let settings = parameters.or(scaling).unwrap_or_default();
-    let theta = match optional(&settings, "rope_theta")? {
+    let theta: f64 = match optional(&settings, "rope_theta")? {
         Some(theta) => theta,
         None => optional(object, "rope_theta")?.unwrap_or(10_000.0),
     };
-    if !(theta > 1.0) {
+    if theta.is_nan() || theta <= 1.0 {
         return Err(problem("rope_theta", format!("{theta} is not above 1")));
     }
     let kind: Option<String> = match optional(&settings, "rope_type")? {

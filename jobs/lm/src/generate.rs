@@ -189,8 +189,7 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {
             for (text, rows) in texts.iter_mut().zip(batch.segments()) {
-                let rows = [rows.clone()];
-                let (keys, values) = (heads.k.clone().slice(rows.clone()), heads.v.clone().slice(rows));
+                let [keys, values] = [&heads.k, &heads.v].map(|x| x.clone().slice(rows.clone()));
                 text.caches[block.layer].write(keys, values, 0);
             }
             attention::forward(heads, batch.segments(), attention::Sight::Causal)
@@ -212,7 +211,7 @@ fn step(decoder: &Decoder, adapters: &dyn Adapters, texts: &mut [&mut Text]) -> 
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {
             let attend_one = |(row, text): (usize, &mut &mut Text)| {
-                let [q, k, v] = [&heads.q, &heads.k, &heads.v].map(|x| x.clone().slice([row..row + 1]));
+                let [q, k, v] = [&heads.q, &heads.k, &heads.v].map(|x| x.clone().slice(row..row + 1));
                 let cache = &mut text.caches[block.layer];
                 cache.write(k, v, text.seen);
                 attention::step(q, &cache.keys, &cache.values, text.seen + 1)

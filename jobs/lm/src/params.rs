@@ -54,10 +54,13 @@ pub(crate) enum Start {
     Ones,
 }
 
+/// The values of a weight of this name, shape and start.
+pub(crate) type Values<'a, E> = dyn FnMut(&str, &[usize], Start) -> Result<Vec<f32>, E> + 'a;
+
 /// Turns names and shapes into weights, with values from a checkpoint or a generator.
 pub(crate) struct Maker<'a, E> {
     pub(crate) device: &'a Device,
-    pub(crate) values: &'a mut dyn FnMut(&str, &[usize], Start) -> Result<Vec<f32>, E>,
+    pub(crate) values: &'a mut Values<'a, E>,
 }
 
 impl<E> Maker<'_, E> {

@@ -8,20 +8,20 @@ use crate::Rows;
 
 /// The mean of each segment's rows, `[segments, features]`.
 pub fn mean(rows: &Rows, segments: &[Range<usize>]) -> Rows {
-    let means = segments.iter().map(|segment| rows.clone().slice([segment.clone()]).mean_dim(0)).collect();
+    let means = segments.iter().map(|segment| rows.clone().slice(segment.clone()).mean_dim(0)).collect();
     Tensor::cat(means, 0)
 }
 
 /// Each segment's first row, `[segments, features]`.
 pub fn first(rows: &Rows, segments: &[Range<usize>]) -> Rows {
     let firsts =
-        segments.iter().map(|segment| rows.clone().slice([segment.start..segment.start + 1])).collect();
+        segments.iter().map(|segment| rows.clone().slice(segment.start..segment.start + 1)).collect();
     Tensor::cat(firsts, 0)
 }
 
 /// Each segment's last row, `[segments, features]`.
 pub fn last(rows: &Rows, segments: &[Range<usize>]) -> Rows {
-    let lasts = segments.iter().map(|segment| rows.clone().slice([segment.end - 1..segment.end])).collect();
+    let lasts = segments.iter().map(|segment| rows.clone().slice(segment.end - 1..segment.end)).collect();
     Tensor::cat(lasts, 0)
 }
 

@@ -15,8 +15,8 @@ use crate::Rows;
 /// Query rows (tokens) whose scores are in memory at once, per segment.
 const BLOCK: usize = 256;
 
-/// Score of a key that a query must not see; its probability is exactly 0.
-const UNSEEN: f32 = -1e30;
+/// Score of a key that a query must not see: its probability is exactly 0. Every row sees itself, so none is all of these.
+const UNSEEN: f32 = f32::NEG_INFINITY;
 
 /// Which keys a row sees within its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,8 @@ impl Segment {
         let kv_heads = heads.k.dims()[1];
         Self {
             q: grouped(&heads.q, rows, kv_heads),
-            k: heads.k.clone().slice([rows.clone()]).swap_dims(0, 1),
-            v: heads.v.clone().slice([rows.clone()]).swap_dims(0, 1),
+            k: heads.k.clone().slice(rows.clone()).swap_dims(0, 1),
+            v: heads.v.clone().slice(rows.clone()).swap_dims(0, 1),
         }
     }
 
@@ -137,7 +137,7 @@ impl Segment {
 fn grouped(x: &Tensor<3>, rows: &Range<usize>, kv_heads: usize) -> Tensor<4> {
     let [_, heads, width] = x.dims();
     x.clone()
-        .slice([rows.clone()])
+        .slice(rows.clone())
         .reshape([rows.len(), kv_heads, heads / kv_heads, width])
         .permute([1, 2, 0, 3])
 }

@@ -108,7 +108,7 @@ impl<'a> Supervised<'a> {
             let from = chunk.start.clamp(before, before + rows.len()) - before;
             let to = chunk.end.clamp(before, before + rows.len()) - before;
             if from < to {
-                parts.push(hidden.clone().slice([rows.start + from..rows.start + to]));
+                parts.push(hidden.clone().slice(rows.start + from..rows.start + to));
             }
             before += rows.len();
         }
@@ -145,7 +145,7 @@ impl<'a> Supervised<'a> {
         let dx = Tensor::cat(dx, 0);
         let mut before = 0;
         for rows in self.batch.supervised().iter().filter(|rows| !rows.is_empty()) {
-            all = all.slice_assign([rows.clone()], dx.clone().slice([before..before + rows.len()]));
+            all = all.slice_assign(rows.clone(), dx.clone().slice(before..before + rows.len()));
             before += rows.len();
         }
         all

@@ -15,7 +15,7 @@ pub fn product(x: Rows, w: Tensor<2>) -> Rows {
         return x.matmul(w);
     }
     let filling = Tensor::zeros([least - rows, input], &x.device());
-    Tensor::cat(vec![x, filling], 0).matmul(w).slice([0..rows])
+    Tensor::cat(vec![x, filling], 0).matmul(w).slice(0..rows)
 }
 
 /// Rows from which on a product of this width takes the general path: a result wider or taller than 64 and of more than 256 numbers.
