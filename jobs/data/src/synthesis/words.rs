@@ -1,0 +1,211 @@
+//! The words that synthesised values are made of.
+
+/// Short everyday words.
+pub(crate) const WORDS: &[&str] = &[
+    "acorn", "amber", "anchor", "apple", "april", "arrow", "aspen", "autumn", "badge", "bagel", "bamboo",
+    "banjo", "barley", "basil", "basket", "beacon", "bean", "bear", "beaver", "bell", "berry", "birch",
+    "bison", "blanket", "bloom", "bottle", "boulder", "bowl", "branch", "brass", "bread", "breeze", "brick",
+    "bridge", "brook", "broom", "brush", "bucket", "butter", "cabin", "cactus", "camel", "canal", "candle",
+    "canoe", "canvas", "canyon", "carbon", "carpet", "carrot", "castle", "cedar", "cello", "chain", "chalk",
+    "cherry", "chess", "chili", "cider", "circle", "citrus", "clay", "cliff", "clock", "cloud", "clover",
+    "cobalt", "cocoa", "comet", "compass", "copper", "coral", "corn", "cotton", "coyote", "crane", "crater",
+    "cream", "cricket", "crown", "crystal", "curtain", "cycle", "daisy", "delta", "denim", "desert",
+    "dolphin", "dome", "donkey", "dragon", "drum", "dune", "eagle", "earth", "echo", "ember", "engine",
+    "falcon", "feather", "fern", "ferry", "fiddle", "field", "finch", "flame", "flint", "flower", "flute",
+    "forest", "fossil", "fountain", "fox", "frost", "garden", "garlic", "gate", "gecko", "ginger", "glacier",
+    "globe", "goat", "gold", "goose", "granite", "grape", "grass", "gravel", "guitar", "hammer", "harbor",
+    "harp", "harvest", "hazel", "heron", "hill", "honey", "horse", "island", "ivory", "ivy", "jacket",
+    "jade", "jaguar", "jasmine", "jelly", "jungle", "juniper", "kayak", "kettle", "kiwi", "koala", "ladder",
+    "lagoon", "lake", "lamp", "lantern", "laurel", "lava", "leaf", "lemon", "lentil", "lilac", "lily",
+    "lime", "linen", "lion", "lizard", "lobster", "lotus", "lunar", "magnet", "mango", "maple", "marble",
+    "market", "meadow", "melon", "mesa", "meteor", "mint", "mirror", "mitten", "monsoon", "moon", "morning",
+    "moss", "mountain", "muffin", "mushroom", "nectar", "needle", "nest", "nickel", "night", "nutmeg", "oak",
+    "oasis", "oat", "ocean", "olive", "onion", "onyx", "opal", "orange", "orbit", "orchid", "otter", "owl",
+    "oyster", "paddle", "palm", "panda", "paper", "parade", "parrot", "peach", "pearl", "pebble", "pelican",
+    "pencil", "pepper", "piano", "pigeon", "pillow", "pine", "planet", "plum", "pocket", "pollen", "pond",
+    "poppy", "prairie", "prism", "puffin", "pumpkin", "quartz", "quill", "rabbit", "radish", "rain", "raven",
+    "reef", "ribbon", "rice", "river", "robin", "rocket", "rose", "ruby", "saddle", "saffron", "sage",
+    "salmon", "salt", "sand", "satin", "scarf", "seal", "shadow", "shell", "silk", "silver", "sketch", "sky",
+    "snow", "soap", "sonnet", "spark", "sparrow", "spice", "spiral", "spoon", "spring", "spruce", "squid",
+    "star", "steam", "stone", "storm", "straw", "sugar", "summer", "sunset", "swan", "table", "teapot",
+    "temple", "thistle", "thunder", "tiger", "timber", "topaz", "torch", "tower", "trail", "train", "tulip",
+    "tundra", "turtle", "valley", "vanilla", "velvet", "violet", "violin", "wagon", "walnut", "water",
+    "wave", "wheat", "whale", "willow", "window", "winter", "wolf", "yarn", "zebra", "zinc",
+];
+
+/// First names.
+pub(crate) const NAMES: &[&str] = &[
+    "Ada", "Alan", "Amir", "Anna", "Ben", "Carla", "Chen", "Clara", "Dana", "David", "Elena", "Emil", "Emma",
+    "Eric", "Farah", "Felix", "Grace", "Hana", "Hugo", "Ines", "Ivan", "Jack", "James", "Julia", "Kai",
+    "Karl", "Kofi", "Lara", "Laura", "Leo", "Lina", "Lucas", "Maria", "Max", "Maya", "Mia", "Nadia", "Nils",
+    "Nora", "Olga", "Omar", "Otto", "Paul", "Petra", "Priya", "Ravi", "Rosa", "Sam", "Sara", "Sofia", "Tara",
+    "Theo", "Tom", "Vera", "Yuki", "Zoe",
+];
+
+/// Family names.
+pub(crate) const FAMILY_NAMES: &[&str] = &[
+    "Adams", "Baker", "Berg", "Costa", "Diaz", "Evans", "Fischer", "Garcia", "Haddad", "Ito", "Jensen",
+    "Khan", "Kim", "Lopez", "Moreau", "Mori", "Novak", "Okafor", "Olsen", "Patel", "Rossi", "Sato", "Silva",
+    "Smith", "Tanaka", "Vogel", "Wang", "Weber", "Young", "Zhou",
+];
+
+/// Cities.
+pub(crate) const CITIES: &[&str] = &[
+    "Athens",
+    "Berlin",
+    "Bogota",
+    "Boston",
+    "Cairo",
+    "Chicago",
+    "Dakar",
+    "Delhi",
+    "Dublin",
+    "Geneva",
+    "Hanoi",
+    "Helsinki",
+    "Istanbul",
+    "Jakarta",
+    "Kyoto",
+    "Lagos",
+    "Lima",
+    "Lisbon",
+    "London",
+    "Lyon",
+    "Madrid",
+    "Manila",
+    "Miami",
+    "Milan",
+    "Mumbai",
+    "Nairobi",
+    "New York",
+    "Osaka",
+    "Oslo",
+    "Paris",
+    "Porto",
+    "Prague",
+    "Quito",
+    "Riga",
+    "Rome",
+    "San Francisco",
+    "Seattle",
+    "Seoul",
+    "Sofia",
+    "Sydney",
+    "Tokyo",
+    "Toronto",
+    "Tunis",
+    "Turin",
+    "Vienna",
+    "Warsaw",
+    "Zurich",
+];
+
+/// Countries.
+pub(crate) const COUNTRIES: &[&str] = &[
+    "Argentina",
+    "Austria",
+    "Brazil",
+    "Canada",
+    "Chile",
+    "China",
+    "Denmark",
+    "Egypt",
+    "Finland",
+    "France",
+    "Germany",
+    "Ghana",
+    "Greece",
+    "Iceland",
+    "India",
+    "Ireland",
+    "Italy",
+    "Japan",
+    "Kenya",
+    "Mexico",
+    "Nepal",
+    "Norway",
+    "Peru",
+    "Poland",
+    "Portugal",
+    "Spain",
+    "Sweden",
+    "Turkey",
+    "Uganda",
+    "Vietnam",
+];
+
+/// Languages.
+pub(crate) const LANGUAGES: &[&str] = &[
+    "Arabic",
+    "Danish",
+    "Dutch",
+    "English",
+    "Finnish",
+    "French",
+    "German",
+    "Greek",
+    "Hindi",
+    "Italian",
+    "Japanese",
+    "Korean",
+    "Polish",
+    "Portuguese",
+    "Spanish",
+    "Swahili",
+    "Swedish",
+    "Turkish",
+];
+
+/// Currency codes.
+pub(crate) const CURRENCIES: &[&str] = &[
+    "AUD", "BRL", "CAD", "CHF", "CNY", "DKK", "EUR", "GBP", "INR", "JPY", "KRW", "MXN", "NOK", "PLN", "SEK",
+    "USD",
+];
+
+/// Colours.
+pub(crate) const COLOURS: &[&str] = &[
+    "beige",
+    "black",
+    "blue",
+    "brown",
+    "crimson",
+    "cyan",
+    "gray",
+    "green",
+    "indigo",
+    "magenta",
+    "maroon",
+    "navy",
+    "orange",
+    "pink",
+    "purple",
+    "red",
+    "teal",
+    "turquoise",
+    "white",
+    "yellow",
+];
+
+/// Units of measure.
+pub(crate) const UNITS: &[&str] = &[
+    "celsius",
+    "fahrenheit",
+    "feet",
+    "gallons",
+    "grams",
+    "inches",
+    "kilograms",
+    "kilometers",
+    "liters",
+    "meters",
+    "miles",
+    "pounds",
+];
+
+/// Beginnings, middles and ends of words that nobody has seen before.
+pub(crate) const SYLLABLES: &[&str] = &[
+    "ba", "be", "bo", "bri", "ca", "cor", "da", "del", "do", "dra", "fa", "fen", "fi", "ga", "gor", "hal",
+    "ho", "ja", "jo", "ka", "kel", "ki", "la", "len", "lo", "lu", "ma", "mel", "mi", "mo", "na", "nel", "no",
+    "or", "pa", "pel", "po", "qua", "ra", "ren", "ri", "ro", "sa", "sel", "si", "so", "ta", "ten", "ti",
+    "to", "tu", "va", "ven", "vi", "wa", "wen", "xa", "ya", "yo", "za", "zen", "zi",
+];
