@@ -1,1 +1,6 @@
-//! What coordinator and worker do alike: configuration layers, telemetry, retry.
+//! What coordinator and worker do alike: configuration layers, telemetry, retry, clocks.
+
+pub mod clock;
+pub mod config;
+pub mod retry;
+pub mod telemetry;
