@@ -4,6 +4,7 @@
 //! gets them from [`synthesis`];
 
 pub mod bfcl;
+pub mod corpus;
 pub mod error;
 pub mod history;
 mod lines;

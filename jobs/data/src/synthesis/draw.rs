@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
 
+use super::phrasing::Style;
 use super::words;
 use crate::schema::{Kind, Parameter};
 
@@ -52,6 +53,15 @@ impl Split {
     }
 }
 
+/// How requests are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) style: Style,
+    pub(crate) split: Split,
+    /// Texts are also made-up words, which can only be copied, never guessed.
+    pub(crate) open: bool,
+}
+
 /// A value and how a request says it.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
@@ -93,10 +103,11 @@ fn enumerate(mut parts: Vec<String>) -> String {
 const ATTEMPTS: usize = 200;
 
 /// Draws a value for a parameter.
-pub(crate) fn value(parameter: &Parameter, split: Split, rng: &mut Rng) -> Drawn {
+pub(crate) fn value(parameter: &Parameter, manner: Manner, rng: &mut Rng) -> Drawn {
     if let Some(choice) = parameter.choices.choose(rng) {
         return Drawn::plain(converted(choice, &parameter.kind));
     }
+    let split = manner.split;
     if split == Split::All
         && let Some(default) = &parameter.default
         && rng.random_bool(0.15)
@@ -108,21 +119,23 @@ pub(crate) fn value(parameter: &Parameter, split: Split, rng: &mut Rng) -> Drawn
         Kind::List(items) => {
             let count = rng.random_range(1..=3);
             let item = |rng: &mut Rng| match items {
-                Some(item) => value(item, split, rng).value,
-                None => allowed(split, rng, |rng| Value::str(word(rng))).value,
+                Some(item) => value(item, manner, rng).value,
+                None => allowed(split, rng, |rng| Value::str(word(manner, rng))).value,
             };
             Drawn::plain(Value::List((0..count).map(|_| item(rng)).collect()))
         }
         Kind::Dict(fields) if !fields.is_empty() => {
             let given = fields.iter().filter(|field| field.required || field.default.is_none());
             let pairs =
-                given.map(|field| (Value::str(&field.name), value(field, split, rng).value)).collect();
+                given.map(|field| (Value::str(&field.name), value(field, manner, rng).value)).collect();
             Drawn::plain(Value::Dict(pairs))
         }
-        Kind::Dict(_) => Drawn::plain(Value::Dict(vec![(Value::str(word(rng)), Value::str(word(rng)))])),
+        Kind::Dict(_) => {
+            Drawn::plain(Value::Dict(vec![(Value::str(word(manner, rng)), Value::str(word(manner, rng)))]))
+        }
         Kind::Integer => allowed(split, rng, |rng| Value::Int(integer(parameter, rng).into())),
         Kind::Float => allowed(split, rng, |rng| Value::Float(float(parameter, rng))),
-        Kind::Text | Kind::Any => allowed(split, rng, |rng| Value::str(text(parameter, rng))),
+        Kind::Text | Kind::Any => allowed(split, rng, |rng| Value::str(text(parameter, manner, rng))),
     }
 }
 
@@ -182,7 +195,7 @@ fn float(parameter: &Parameter, rng: &mut Rng) -> f64 {
     (whole * digits).round() / digits
 }
 
-fn text(parameter: &Parameter, rng: &mut Rng) -> String {
+fn text(parameter: &Parameter, manner: Manner, rng: &mut Rng) -> String {
     if let Some(example) = examples(&parameter.description).choose(rng)
         && rng.random_bool(0.5)
     {
@@ -192,6 +205,9 @@ fn text(parameter: &Parameter, rng: &mut Rng) -> String {
     let dashes = described.contains("YYYY-MM-DD") || parameter.format.as_deref() == Some("date");
     if dashes || described.contains("MM/DD/YYYY") {
         return date(rng, dashes);
+    }
+    if manner.open && rng.random_bool(0.5) {
+        return words_of(manner, rng);
     }
     let hints = hints(parameter);
     let pick = |rng: &mut Rng, pool: &[&str]| pool.choose(rng).copied().unwrap_or_default().to_owned();
@@ -214,9 +230,14 @@ fn text(parameter: &Parameter, rng: &mut Rng) -> String {
         }
         Some(Hint::Url) => format!("https://{}.com/{}", pick(rng, words::WORDS), pick(rng, words::WORDS)),
         Some(Hint::Identifier) => format!("{}{}", pick(rng, words::WORDS), rng.random_range(10..1000)),
-        None if rng.random_bool(0.2) => format!("{} {}", word(rng), word(rng)),
-        None => word(rng),
+        None => words_of(manner, rng),
     }
+}
+
+/// Mostly one word, sometimes two.
+fn words_of(manner: Manner, rng: &mut Rng) -> String {
+    let first = word(manner, rng);
+    if rng.random_bool(0.2) { format!("{first} {}", word(manner, rng)) } else { first }
 }
 
 fn date(rng: &mut Rng, dashes: bool) -> String {
@@ -225,8 +246,11 @@ fn date(rng: &mut Rng, dashes: bool) -> String {
     if dashes { format!("{year}-{month:02}-{day:02}") } else { format!("{month:02}/{day:02}/{year}") }
 }
 
-/// An everyday word.
-pub(crate) fn word(rng: &mut Rng) -> String {
+/// An everyday word; where the vocabulary is open, often one that nobody has seen.
+fn word(manner: Manner, rng: &mut Rng) -> String {
+    if manner.open && rng.random_bool(0.5) {
+        return made_up_word(rng);
+    }
     words::WORDS.choose(rng).copied().unwrap_or_default().to_owned()
 }
 
@@ -307,6 +331,10 @@ mod tests {
     use crate::schema::parameters;
     use crate::validate::against;
 
+    fn manner(split: Split) -> Manner {
+        Manner { style: Style::Plain, split, open: false }
+    }
+
     fn one(document: serde_json::Value) -> Parameter {
         parameters(&json!({"parameters": {"properties": {"p": document}, "required": ["p"]}})).remove(0)
     }
@@ -329,7 +357,7 @@ mod tests {
         for document in documents {
             let parameter = one(document);
             for _ in 0..50 {
-                let drawn = value(&parameter, Split::All, &mut rng);
+                let drawn = value(&parameter, manner(Split::All), &mut rng);
                 let call =
                     jobs_eval::bfcl::Call { name: "f".to_owned(), args: vec![("p".to_owned(), drawn.value)] };
                 against(&call, std::slice::from_ref(&parameter)).unwrap();
@@ -343,7 +371,7 @@ mod tests {
         let parameter = one(json!({"type": "string"}));
         let draw = |split| {
             let mut rng = stream(7, "split");
-            (0..300).map(|_| value(&parameter, split, &mut rng).spoken).collect::<HashSet<_>>()
+            (0..300).map(|_| value(&parameter, manner(split), &mut rng).spoken).collect::<HashSet<_>>()
         };
         let (training, held_out) = (draw(Split::Training { seed: 3 }), draw(Split::HeldOut { seed: 3 }));
         assert!(training.is_disjoint(&held_out));

@@ -28,7 +28,7 @@ use crate::schema::{self, Parameter};
 use crate::tool::Tool;
 use crate::trace::Trace;
 use crate::{lines, marks, validate};
-use draw::Rng;
+use draw::{Manner, Rng};
 use phrasing::{Atomic, Phrasing};
 
 /// A tool to write requests for.
@@ -82,7 +82,7 @@ impl Source {
         &self,
         count: usize,
         wordings: impl Fn(usize) -> std::ops::Range<usize>,
-        (style, split): (Style, Split),
+        manner: Manner,
         rng: &mut Rng,
     ) -> Vec<Atomic> {
         /// Draws per wanted pair before a tool counts as having too few distinct calls.
@@ -102,7 +102,7 @@ impl Source {
                     &own
                 }
             };
-            let atomic = phrasing.draw(&self.tool.name, &self.parameters, (style, split), rng);
+            let atomic = phrasing.draw(&self.tool.name, &self.parameters, manner, rng);
             let is_valid = validate::against(&atomic.call, &self.parameters).is_ok();
             if is_valid && seen.insert(atomic.call.to_string()) {
                 pairs.push(atomic);
@@ -127,7 +127,8 @@ pub fn synthesise(sources: &[Source], settings: &Synthesis) -> Synthesised {
         .iter()
         .map(|source| {
             let rng = &mut draw::stream(settings.seed, &format!("atomic {}", source.tool.key));
-            source.atomics(settings.atomic, |all| 0..all, (source.style, Split::All), rng)
+            let manner = Manner { style: source.style, split: Split::All, open: false };
+            source.atomics(settings.atomic, |all| 0..all, manner, rng)
         })
         .collect();
     let tools: Vec<&Tool> = sources.iter().map(|source| &source.tool).collect();

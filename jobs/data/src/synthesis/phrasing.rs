@@ -4,7 +4,7 @@ use jobs_eval::bfcl::{Call, Value};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use super::draw::{self, Drawn, Rng, Split};
+use super::draw::{self, Drawn, Manner, Rng};
 use crate::error::Problem;
 use crate::schema::Parameter;
 
@@ -19,10 +19,11 @@ pub enum Style {
 
 /// A sentence with places for values.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Phrasing(Vec<Part>);
+pub(crate) struct Phrasing(pub(crate) Vec<Part>);
 
+/// A piece of a sentence.
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+pub(crate) enum Part {
     Words(String),
     /// The value of a parameter, by name.
     Value(String),
@@ -128,15 +129,15 @@ impl Phrasing {
         &self,
         function: &str,
         parameters: &[Parameter],
-        (style, split): (Style, Split),
+        manner: Manner,
         rng: &mut Rng,
     ) -> Atomic {
         let drawn: Vec<(&str, Drawn)> = parameters
             .iter()
             .filter(|parameter| self.mentions(&parameter.name))
-            .map(|parameter| (parameter.name.as_str(), draw::value(parameter, split, rng)))
+            .map(|parameter| (parameter.name.as_str(), draw::value(parameter, manner, rng)))
             .collect();
-        let sentence = self.say(&drawn, style);
+        let sentence = self.say(&drawn, manner.style);
         let args = drawn.into_iter().map(|(name, drawn)| (name.to_owned(), drawn.value)).collect();
         Atomic { sentence, call: Call { name: function.to_owned(), args } }
     }
@@ -234,7 +235,8 @@ mod tests {
         let parameters = parameters(&schema);
         let phrasing = Phrasing::parse("Ring {n} times{quiet? softly| loudly}", &parameters).unwrap();
         let mut rng = draw::stream(0, "test");
-        let atomic = phrasing.draw("bell", &parameters, (Style::Casual, Split::All), &mut rng);
+        let manner = Manner { style: Style::Casual, split: draw::Split::All, open: false };
+        let atomic = phrasing.draw("bell", &parameters, manner, &mut rng);
         let quiet = atomic.call.to_string().contains("True");
         assert_eq!(atomic.sentence.text, if quiet { "ring 3 times softly" } else { "ring 3 times loudly" });
         assert!(atomic.call.to_string().starts_with("bell(n=3, quiet="));

@@ -1,0 +1,187 @@
+//! What the base model learns from: requests for made-up tools, all of them answerable from the prompt alone.
+//!
+//! With documents in the prompt a request says what it wants in the words of each parameter's role, or gives bare values in the schema's
+//! order; without, it spells out the parameters' names. All six categories occur, with history and marks. Values are often words that
+//! nobody has seen, so that the model learns to copy.
+
+mod request;
+mod roles;
+mod tools;
+
+use jobs_eval::bfcl::{Call, render_calls};
+use jobs_spec::category::Category;
+use jobs_spec::manifest::BaseTraining;
+use rand::RngExt;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use crate::history::with_history;
+use crate::marks;
+use crate::synthesis::draw::{self, Manner, Rng};
+use crate::synthesis::phrasing::Atomic;
+use crate::synthesis::{Split, Style, compose, in_style};
+use crate::tool::Tool;
+use crate::trace::Trace;
+use request::Told;
+use tools::MadeUp;
+
+/// A seeded, endless corpus: example `i` depends on nothing but the seed, the settings and `i`.
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    seed: u64,
+    with_documents: f64,
+    tools: Vec<MadeUp>,
+}
+
+/// One example of the corpus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorpusExample {
+    /// The candidates, in the order of the trace.
+    pub tools: Vec<Tool>,
+    /// Whether the prompt shows their documents.
+    pub with_documents: bool,
+    /// Request and target.
+    pub trace: Trace,
+}
+
+/// Kinds of examples.
+#[derive(Clone, Copy)]
+enum Form {
+    /// One call.
+    Single,
+    /// Several calls of one tool in one list.
+    List,
+    /// One step of several.
+    Step,
+}
+
+impl Corpus {
+    /// The corpus of a base's settings; it has at least eight tools.
+    pub fn new(training: &BaseTraining, seed: u64) -> Self {
+        let tools = (0..training.tools.max(8))
+            .map(|i| MadeUp::new(&mut draw::stream(seed, &format!("corpus tool {i}"))))
+            .collect();
+        Self { seed, with_documents: training.with_documents.clamp(0.0, 1.0), tools }
+    }
+
+    /// The made-up tools.
+    pub fn tools(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().map(|made_up| &made_up.tool)
+    }
+
+    /// Example `i`.
+    pub fn example(&self, i: usize) -> CorpusExample {
+        let rng = &mut draw::stream(self.seed, &format!("corpus example {i}"));
+        let with_documents = rng.random_bool(self.with_documents);
+        let style = if rng.random_bool(0.25) { Style::Casual } else { Style::Plain };
+        let form = match rng.random_range(0..10) {
+            0..=4 => Form::Single,
+            5..=6 => Form::List,
+            _ => Form::Step,
+        };
+        // Names are short, documents are not.
+        let most = if with_documents { 3 } else { 6 };
+        let (called, candidates) = match form {
+            Form::Single => (1, *[1, 2, 2, 2, 3, most].choose(rng).unwrap_or(&1)),
+            Form::List => (1, *[1, 1, 1, 1, 2].choose(rng).unwrap_or(&1)),
+            Form::Step => {
+                let called = *[2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&2);
+                (called, called + usize::from(rng.random_bool(0.2)))
+            }
+        };
+        let picked = self.pick(candidates, rng);
+        let told = Told { documents: with_documents, alone: candidates == 1 };
+        let manner = Manner { style, split: Split::All, open: true };
+        let (category, text, calls, place) = match form {
+            Form::Single | Form::List => {
+                let count = if matches!(form, Form::Single) { 1 } else { rng.random_range(2..=3) };
+                let pairs: Vec<Atomic> =
+                    (0..count).map(|_| request::draw(picked[0], told, manner, rng)).collect();
+                let category = if count == 1 { Category::Multiple } else { Category::Parallel };
+                let (text, calls) = merged(&pairs, style, rng);
+                (category, text, calls, None)
+            }
+            Form::Step => {
+                let pairs: Vec<Atomic> = picked
+                    .iter()
+                    .take(called)
+                    .map(|made_up| request::draw(made_up, told, manner, rng))
+                    .collect();
+                let place = rng.random_range(0..called);
+                let (text, calls) = merged(&pairs, style, rng);
+                (Category::ParallelMultiple, text, calls, Some(place))
+            }
+        };
+        let target = picked[place.unwrap_or(0)].tool.key.clone();
+        let mut tools: Vec<Tool> = picked.into_iter().map(|made_up| made_up.tool.clone()).collect();
+        tools.shuffle(rng);
+        let (question, answer) = match place {
+            None => (text, render_calls(&calls)),
+            Some(place) => {
+                let mark = if place + 1 == calls.len() { marks::END } else { marks::CONTINUE };
+                let answer = format!("{}{mark}", render_calls(&calls[place..=place]));
+                (with_history(&text, &calls[..place]), answer)
+            }
+        };
+        let candidates = tools.iter().map(|tool| tool.key.clone()).collect();
+        let category = in_style(category, style);
+        CorpusExample {
+            tools,
+            with_documents,
+            trace: Trace { category, tool: target, question, candidates, answer },
+        }
+    }
+
+    /// Different tools with different names, the first ones to be called.
+    fn pick(&self, count: usize, rng: &mut Rng) -> Vec<&MadeUp> {
+        let mut picked: Vec<&MadeUp> = Vec::with_capacity(count);
+        for made_up in self.tools.sample(rng, self.tools.len().min(count * 4)) {
+            let is_alike = |other: &&MadeUp| {
+                other.tool.name == made_up.tool.name
+                    || (other.action.is_some() && other.action == made_up.action)
+            };
+            if picked.len() < count && !picked.iter().any(is_alike) {
+                picked.push(made_up);
+            }
+        }
+        picked
+    }
+}
+
+fn merged(pairs: &[Atomic], style: Style, rng: &mut Rng) -> (String, Vec<Call>) {
+    let sentences: Vec<_> = pairs.iter().map(|atomic| &atomic.sentence).collect();
+    let text = compose::merge(&sentences, style, rng);
+    (text, pairs.iter().map(|atomic| atomic.call.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate;
+
+    #[test]
+    fn examples_are_valid_repeatable_and_cover_all_categories() {
+        let corpus = Corpus::new(&BaseTraining { tools: 60, ..BaseTraining::default() }, 5);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut with_documents = 0;
+        for i in 0..600 {
+            let example = corpus.example(i);
+            assert_eq!(example, corpus.example(i));
+            let (text, mark) = marks::split(&example.trace.answer);
+            assert_eq!(mark.is_some(), example.trace.category.is_multi_step());
+            let named = |name: &str| example.tools.iter().find(|tool| tool.name == name);
+            let calls = validate::answer(text, named).unwrap_or_else(|e| panic!("{e}: {example:?}"));
+            let target = example.tools.iter().find(|tool| tool.key == example.trace.tool).unwrap();
+            assert!(calls.iter().all(|call| call.name == target.name));
+            if !example.with_documents {
+                let spelled = calls.iter().flat_map(|call| &call.args).map(|(name, _)| name.to_lowercase());
+                let question = example.trace.question.to_lowercase();
+                assert!(spelled.into_iter().all(|name| question.contains(&name)), "{example:?}");
+            }
+            with_documents += usize::from(example.with_documents);
+            seen.insert(example.trace.category);
+        }
+        assert_eq!(seen.len(), 6);
+        assert!((380..460).contains(&with_documents), "{with_documents}");
+        assert_ne!(corpus.example(0), Corpus::new(&BaseTraining::default(), 6).example(0));
+    }
+}
