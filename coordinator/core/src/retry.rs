@@ -1,6 +1,7 @@
 //! What follows a failed attempt: another try, at once or later, or the end of the job.
 
 use proto::error::ErrorCode;
+use proto::state::{JobState, Outcome};
 
 use crate::policy::Policy;
 use crate::time::Micros;
@@ -39,6 +40,49 @@ pub enum AfterFailure {
         /// Its remaining tries.
         tries_left: u32,
     },
+}
+
+impl AfterFailure {
+    /// Where the job goes.
+    pub fn state(&self) -> JobState {
+        match self {
+            Self::Collateral { .. } => JobState::Ready,
+            Self::Retry { .. } => JobState::Backoff,
+            Self::Fail { .. } => JobState::Failed,
+        }
+    }
+
+    /// How the attempt ends.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Collateral { .. } => Outcome::Collateral,
+            Self::Retry { .. } | Self::Fail { .. } => Outcome::Failed,
+        }
+    }
+
+    /// When the job may be offered again, if it has to wait.
+    pub fn not_before(&self) -> Option<Micros> {
+        match self {
+            Self::Retry { not_before, .. } => Some(*not_before),
+            Self::Collateral { .. } | Self::Fail { .. } => None,
+        }
+    }
+
+    /// The job's remaining tries after `failure`.
+    pub fn tries_left(&self, failure: &Failure) -> u32 {
+        match self {
+            Self::Collateral { .. } => failure.tries_left,
+            Self::Retry { tries_left, .. } | Self::Fail { tries_left } => *tries_left,
+        }
+    }
+
+    /// The job's group limit after `failure`.
+    pub fn group_limit(&self, failure: &Failure) -> Option<u32> {
+        match self {
+            Self::Collateral { group_limit } => Some(*group_limit),
+            Self::Retry { .. } | Self::Fail { .. } => failure.group_limit,
+        }
+    }
 }
 
 /// Decides what follows a failed attempt.

@@ -1,0 +1,2 @@
+-- reads: the journal, oldest first
+select at, sweep, job, attempt, kind from events order by seq

@@ -1,0 +1,99 @@
+//! The trait of the job table.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use coordinator_core::invariants::JobFacts;
+use coordinator_core::sweep::Progress;
+use coordinator_core::time::Micros;
+use proto::id::{JobKey, SweepId, Term, WorkerId};
+use proto::pipe::Task;
+use proto::state::JobState;
+
+use crate::error::Result;
+use crate::model::{
+    Artifact, Claim, Completion, Ending, EventView, Held, JobFilter, JobPage, NewSession, NewSweep, Offer,
+    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, WorkerView,
+};
+
+/// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The term in which this table is held.
+    fn term(&self) -> Term;
+
+    /// Records a sweep and its jobs. Jobs are shared by key: what has succeeded stays so, what runs is joined, what failed or was
+    /// cancelled gets a fresh budget. A live or succeeded sweep with the same manifest digest is joined instead.
+    async fn submit(&self, at: Stamp, sweep: NewSweep) -> Result<Submitted>;
+
+    /// Ends a sweep's jobs, or some of them, unless another live sweep needs them. Without `jobs` the sweep itself ends. Returns how
+    /// many jobs changed.
+    async fn cancel(&self, at: Stamp, selection: Selection) -> Result<u64>;
+
+    /// Gives failed, cancelled and waived jobs of a sweep a fresh budget and reopens the sweep. Returns how many jobs changed.
+    async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64>;
+
+    /// Opens or renews a session: `held` is all that the worker has. An older process of the same name loses its session at once.
+    async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered>;
+
+    /// Leases ready jobs to a lane, as [`coordinator_core::offer::choose`] decides. Each gets a new attempt.
+    async fn claim(&self, at: Stamp, claim: Claim) -> Result<Vec<Offer>>;
+
+    /// Renews a session's lease, marks what runs, takes back offers that never arrived. Returns attempts that the worker must kill.
+    async fn heartbeat(&self, at: Stamp, worker: WorkerId, held: Vec<Held>) -> Result<Vec<Task>>;
+
+    /// Writes progress down. An attempt that has ended is passed over: progress is a hint.
+    async fn record_progress(&self, at: Stamp, progress: Vec<(Task, Progress)>) -> Result<()>;
+
+    /// Records a checkpoint of a living attempt.
+    async fn checkpoint(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        checkpoint: RecordedCheckpoint,
+    ) -> Result<()>;
+
+    /// Commits an attempt's result and makes what only waited for it ready. Returns the job's artifact: this one, or the one that
+    /// was committed before.
+    async fn complete(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        completion: Completion,
+    ) -> Result<Artifact>;
+
+    /// Ends an attempt without a result, as [`coordinator_core::retry::on_failure`] decides.
+    async fn fail(&self, at: Stamp, worker: WorkerId, task: Task, ending: Ending) -> Result<()>;
+
+    /// Takes the jobs of silent sessions back. `serving_since` starts the warm-up. Returns how many jobs became ready.
+    async fn expire(&self, at: Stamp, serving_since: Micros) -> Result<u64>;
+
+    /// Makes jobs ready whose wait after a failure is over. Returns how many.
+    async fn promote(&self, at: Stamp) -> Result<u64>;
+
+    /// A sweep by id, or the newest of a name.
+    async fn find_sweep(&self, id_or_name: &str) -> Result<Option<SweepRow>>;
+
+    /// All sweeps, newest first.
+    async fn sweeps(&self) -> Result<Vec<SweepRow>>;
+
+    /// One sweep with what status needs.
+    async fn sweep(&self, sweep: SweepId) -> Result<Option<SweepView>>;
+
+    /// Live and lost sessions, by name. Of a name only the newest.
+    async fn workers(&self) -> Result<Vec<WorkerView>>;
+
+    /// Some jobs of a sweep.
+    async fn jobs(&self, filter: JobFilter) -> Result<JobPage>;
+
+    /// Where jobs stand, by key. Unknown keys are absent.
+    async fn states(&self, keys: Vec<JobKey>) -> Result<BTreeMap<JobKey, JobState>>;
+
+    /// What [`coordinator_core::invariants`] checks, for every job. For tests and `check`: it reads the whole table.
+    async fn facts(&self) -> Result<Vec<JobFacts>>;
+
+    /// The whole journal, oldest first. For tests and `check`.
+    async fn events(&self) -> Result<Vec<EventView>>;
+}
