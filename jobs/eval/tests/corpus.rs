@@ -1,5 +1,11 @@
 //! The decoder and checker against the verdicts of the official package.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test helpers fail by panicking and report by printing"
+)]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

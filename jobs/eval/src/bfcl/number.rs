@@ -73,6 +73,12 @@ fn words(i: &BigInt) -> u64 {
     i.bits() / 64 + 1
 }
 
+/// Pays for a result that is far longer than its operands as for a long multiplication of that length.
+fn spend_on_bits(bits: u64, budget: &mut Budget) -> Option<()> {
+    let words = bits / 64 + 1;
+    budget.spend(words.checked_mul(words)?)
+}
+
 fn ints(op: BinaryOp, a: &BigInt, b: &BigInt, budget: &mut Budget) -> Option<Number> {
     budget.spend(words(a) + words(b))?;
     Some(Number::Int(match op {
@@ -93,7 +99,7 @@ fn ints(op: BinaryOp, a: &BigInt, b: &BigInt, budget: &mut Budget) -> Option<Num
         BinaryOp::ShiftLeft if a.is_zero() => BigInt::zero(),
         BinaryOp::ShiftLeft => {
             let by = b.to_u64()?;
-            budget.spend((a.bits().checked_add(by)?) / 8)?;
+            spend_on_bits(a.bits().checked_add(by)?, budget)?;
             a << by
         }
         BinaryOp::ShiftRight if b.is_negative() => return None,
@@ -120,8 +126,7 @@ fn int_power(base: &BigInt, exponent: &BigInt, budget: &mut Budget) -> Option<Nu
         return Some(Number::Int(if exponent.is_zero() { BigInt::one() } else { result }));
     }
     let exponent = exponent.to_u32()?;
-    let result_words = base.bits().checked_mul(exponent.into())? / 64 + 1;
-    budget.spend(result_words.checked_mul(result_words)?)?;
+    spend_on_bits(base.bits().checked_mul(exponent.into())?, budget)?;
     Some(Number::Int(base.pow(exponent)))
 }
 
@@ -224,5 +229,7 @@ fn complex(op: BinaryOp, (a, b): (f64, f64), (c, d): (f64, f64)) -> Option<Numbe
         }
         _ => return None,
     };
-    Some(Number::Complex(re, im))
+    // Only a power raises on overflow.
+    let overflow = op == BinaryOp::Power && !(re.is_finite() && im.is_finite());
+    if overflow { None } else { Some(Number::Complex(re, im)) }
 }

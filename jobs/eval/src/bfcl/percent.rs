@@ -91,7 +91,6 @@ impl<'a> Formatter<'a> {
             // What Python takes for a mapping may be left unused.
             Value::Dict(_) | Value::List(_) => true,
             Value::Bytes(_) => !self.in_bytes || self.used > 0,
-            Value::Str(_) => self.in_bytes || self.used > 0,
             _ => self.used > 0,
         };
         (all_used || keyed).then_some(out)

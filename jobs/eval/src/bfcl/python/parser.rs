@@ -7,8 +7,8 @@ use super::format_string;
 use super::lexer::{Token, tokenize};
 use super::string::StringToken;
 
-/// Deepest nesting of the grammar. Brackets alone may take 200 of it; the rest is for signs and the like.
-const MAX_DEPTH: usize = 300;
+/// Deepest nesting of operands. Every bracket takes one level, so do signs and right sides of tighter operators.
+const MAX_DEPTH: usize = 600;
 
 type Parsed<T = Expr> = Result<T, SyntaxError>;
 
@@ -117,19 +117,17 @@ impl Parser {
     }
 
     pub(super) fn expression(&mut self) -> Parsed {
-        self.nested(|p| {
-            if p.take("lambda") {
-                return p.lambda();
-            }
-            let body = p.operators(Precedence::Or)?;
-            if !p.take("if") {
-                return Ok(body);
-            }
-            let test = p.operators(Precedence::Or)?;
-            p.expect("else")?;
-            let other = p.expression()?;
-            Ok(Expr::Conditional { body: Box::new(body), test: Box::new(test), other: Box::new(other) })
-        })
+        if self.take("lambda") {
+            return self.nested(Self::lambda);
+        }
+        let body = self.operators(Precedence::Or)?;
+        if !self.take("if") {
+            return Ok(body);
+        }
+        let test = self.operators(Precedence::Or)?;
+        self.expect("else")?;
+        let other = self.nested(Self::expression)?;
+        Ok(Expr::Conditional { body: Box::new(body), test: Box::new(test), other: Box::new(other) })
     }
 
     /// An expression, or `name := value`.
@@ -154,6 +152,10 @@ impl Parser {
 
     /// Operators that bind at least as tightly as `min`, with their operands.
     pub(super) fn operators(&mut self, min: Precedence) -> Parsed {
+        self.nested(|p| p.operators_here(min))
+    }
+
+    fn operators_here(&mut self, min: Precedence) -> Parsed {
         let mut left = self.prefixed(min)?;
         loop {
             left = match self.peek_fixed() {
@@ -189,7 +191,7 @@ impl Parser {
             self.advance();
             if op == BinaryOp::Power {
                 // Powers associate to the right, and their right side may have a sign.
-                rest.push((op, self.nested(|p| p.operators(Precedence::Factor))?));
+                rest.push((op, self.operators(Precedence::Factor)?));
                 break;
             }
             rest.push((op, self.operators(precedence.next())?));
@@ -231,7 +233,7 @@ impl Parser {
             _ => return self.primary(),
         };
         self.advance();
-        Ok(Expr::Unary(op, Box::new(self.nested(|p| p.operators(operand))?)))
+        Ok(Expr::Unary(op, Box::new(self.operators(operand)?)))
     }
 
     /// An atom and its suffixes.
@@ -409,7 +411,7 @@ impl Parser {
             return Err(SyntaxError);
         }
         let mut clauses = Vec::new();
-        while !(self.peek_is(brackets[1]) && !clauses.is_empty()) {
+        while clauses.is_empty() || !self.peek_is(brackets[1]) {
             let is_async = self.take("async");
             self.expect("for")?;
             let target = self.targets()?;

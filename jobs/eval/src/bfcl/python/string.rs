@@ -2,6 +2,19 @@
 
 use super::SyntaxError;
 
+/// Names of control characters that the library does not find: those of several words.
+const CONTROLS: [(&str, char); 9] = [
+    ("CARRIAGE RETURN", '\r'),
+    ("CHARACTER TABULATION", '\t'),
+    ("END OF LINE", '\n'),
+    ("FORM FEED", '\x0c'),
+    ("HORIZONTAL TABULATION", '\t'),
+    ("LINE FEED", '\n'),
+    ("LINE TABULATION", '\x0b'),
+    ("NEW LINE", '\n'),
+    ("VERTICAL TABULATION", '\x0b'),
+];
+
 /// A string literal as the lexer hands it on.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum StringToken {
@@ -170,6 +183,9 @@ fn named(rest: &mut &[char]) -> Result<char, SyntaxError> {
     let (name, after) = after.split_at(end);
     *rest = after.get(1..).unwrap_or_default();
     let name: String = name.iter().collect::<String>().to_ascii_uppercase();
+    if let Some((_, control)) = CONTROLS.iter().find(|(control, _)| *control == name) {
+        return Ok(*control);
+    }
     let found = unicode_names2::character(&name).ok_or(SyntaxError)?;
     // The library forgives missing blanks and hyphens, Python does not; aliases pass.
     let squeezed = |name: &str| name.replace([' ', '-', '_'], "");
