@@ -10,7 +10,8 @@ use crate::Rows;
 use crate::checkpoint::{Checkpoint, LoadError};
 use crate::config::{ConfigError, FieldError, optional, problem, read_object, required};
 use crate::ops::attention::{self, Heads, Sight};
-use crate::ops::{embedding, layer_norm, linear};
+use crate::ops::linear::{self, Multiply};
+use crate::ops::{embedding, layer_norm};
 use crate::params::{Maker, Parameter, Start};
 use crate::pool;
 
@@ -110,7 +111,7 @@ struct Linear {
 
 impl Linear {
     fn forward(&self, x: &Rows) -> Rows {
-        linear::forward(x, &self.weight.value, Some(&self.bias.value))
+        linear::forward(x, &self.weight.value, Some(&self.bias.value), Multiply::Together)
     }
 
     fn norm(&self, x: Rows, eps: f64) -> Rows {

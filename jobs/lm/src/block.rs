@@ -8,8 +8,9 @@ use crate::Rows;
 use crate::adapt::{Adapters, Projection, Site};
 use crate::config::{Family, ModelConfig};
 use crate::ops::attention::{self, Heads, Sight};
+use crate::ops::linear::{self, Multiply};
 use crate::ops::rotary::Rotation;
-use crate::ops::{linear, rms_norm, swiglu};
+use crate::ops::{rms_norm, swiglu};
 use crate::params::{Maker, Parameter, Start, WeightGrads};
 
 /// Weight and bias of a projection.
@@ -78,6 +79,13 @@ impl Depth {
             Projection::Down => Self::Down,
         }
     }
+}
+
+/// What the blocks of one forward pass share.
+pub(crate) struct Forward<'a> {
+    pub(crate) rotation: &'a Rotation,
+    pub(crate) adapters: &'a dyn Adapters,
+    pub(crate) multiply: Multiply,
 }
 
 /// What the blocks of one backward pass share.
@@ -151,25 +159,25 @@ impl Block {
         linears.chain(norms).chain([&mut self.attention_norm, &mut self.mlp_norm])
     }
 
-    fn project(&self, projection: Projection, x: &Rows, adapters: &dyn Adapters) -> Rows {
+    fn project(&self, projection: Projection, x: &Rows, pass: &Forward<'_>) -> Rows {
         let linear = self.linear(projection);
-        let base = linear::forward(x, &linear.weight.value, linear.bias.as_ref().map(|bias| &bias.value));
+        let bias = linear.bias.as_ref().map(|bias| &bias.value);
+        let base = linear::forward(x, &linear.weight.value, bias, pass.multiply);
         let site = Site { layer: self.layer, projection };
-        if adapters.adapts(site) { adapters.forward(site, x, base) } else { base }
+        if pass.adapters.adapts(site) { pass.adapters.forward(site, x, base) } else { base }
     }
 
     /// The block's output, with attention left to `attend`: it gets rotated heads and returns `[rows, heads · head_dim]`.
     pub(crate) fn forward(
         &self,
         x: Rows,
-        rotation: &Rotation,
-        adapters: &dyn Adapters,
+        pass: &Forward<'_>,
         attend: &mut dyn FnMut(&Heads) -> Rows,
     ) -> (Rows, Saved) {
         let (attention_input, attention_norm) =
             rms_norm::forward(x.clone(), &self.attention_norm.value, self.eps);
-        let [q, k, v] = [Projection::Q, Projection::K, Projection::V]
-            .map(|p| self.project(p, &attention_input, adapters));
+        let [q, k, v] =
+            [Projection::Q, Projection::K, Projection::V].map(|p| self.project(p, &attention_input, pass));
         let (q, k, head_norms) = match &self.head_norms {
             None => (q, k, None),
             Some(norms) => {
@@ -179,17 +187,17 @@ impl Block {
             }
         };
         let heads = Heads {
-            q: rotation.forward(self.split(q)),
-            k: rotation.forward(self.split(k)),
+            q: pass.rotation.forward(self.split(q)),
+            k: pass.rotation.forward(self.split(k)),
             v: self.split(v),
         };
         let attended = attend(&heads);
-        let x = x + self.project(Projection::O, &attended, adapters);
+        let x = x + self.project(Projection::O, &attended, pass);
         let (mlp_input, mlp_norm) = rms_norm::forward(x.clone(), &self.mlp_norm.value, self.eps);
-        let gate = self.project(Projection::Gate, &mlp_input, adapters);
-        let up = self.project(Projection::Up, &mlp_input, adapters);
+        let gate = self.project(Projection::Gate, &mlp_input, pass);
+        let up = self.project(Projection::Up, &mlp_input, pass);
         let inner = swiglu::forward(&gate, &up);
-        let y = x + self.project(Projection::Down, &inner, adapters);
+        let y = x + self.project(Projection::Down, &inner, pass);
         let saved = Saved {
             attention_norm,
             attention_input,

@@ -7,9 +7,10 @@ use burn::tensor::Device;
 use crate::Rows;
 use crate::adapt::{Adapters, Projection, Site};
 use crate::batch::PackedBatch;
-use crate::block::{Backward, Block, Depth, norm_back, packed_attention};
+use crate::block::{Backward, Block, Depth, Forward, norm_back, packed_attention};
 use crate::checkpoint::{self, Checkpoint, FileFormat, LoadError, SaveError};
 use crate::config::ModelConfig;
+use crate::ops::linear::Multiply;
 use crate::ops::rotary::Rotation;
 use crate::ops::{embedding, head, rms_norm};
 use crate::params::{Initialiser, Maker, Parameter, Start, WeightGrads};
@@ -119,17 +120,22 @@ impl Decoder {
 
     /// Hidden rows `[tokens, hidden]` after the final norm.
     pub fn hidden(&self, batch: &PackedBatch, adapters: &dyn Adapters) -> Rows {
-        let rotation = self.rotation(batch);
+        let pass = Forward { rotation: &self.rotation(batch), adapters, multiply: Multiply::Together };
         let mut x = self.embed(batch.ids());
         for block in &self.blocks {
-            x = block.forward(x, &rotation, adapters, &mut packed_attention(batch.segments())).0;
+            x = block.forward(x, &pass, &mut packed_attention(batch.segments())).0;
         }
         self.final_norm(x).0
     }
 
     /// Logits `[rows, vocab]` of rows from [`Self::hidden`].
     pub fn logits(&self, hidden: &Rows) -> Rows {
-        head::logits(hidden, &self.head_weight().value)
+        head::logits(hidden, &self.head_weight().value, Multiply::Together)
+    }
+
+    /// Logits of a step of generation.
+    pub(crate) fn step_logits(&self, hidden: &Rows) -> Rows {
+        head::logits(hidden, &self.head_weight().value, Multiply::OneByOne)
     }
 
     /// Mean loss over each segment's supervised tokens; 0 for a segment without any.
@@ -164,8 +170,9 @@ impl Decoder {
         let rotation = self.rotation(batch);
         let mut x = self.embed(batch.ids());
         let mut kept = Vec::with_capacity(self.blocks.len());
+        let pass = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
         for block in &self.blocks {
-            let (y, saved) = block.forward(x, &rotation, adapters, &mut packed_attention(batch.segments()));
+            let (y, saved) = block.forward(x, &pass, &mut packed_attention(batch.segments()));
             kept.push((block.layer >= lowest).then_some(saved));
             x = y;
         }
@@ -230,6 +237,3 @@ impl Decoder {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 }
-
-#[cfg(test)]
-mod tests;

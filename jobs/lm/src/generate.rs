@@ -10,10 +10,12 @@ use rayon::prelude::*;
 use crate::Rows;
 use crate::adapt::Adapters;
 use crate::batch::PackedBatch;
+use crate::block::Forward;
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, UnknownToken};
 use crate::ops::attention::{self, Heads};
 use crate::ops::host;
+use crate::ops::linear::Multiply;
 use crate::pool;
 use crate::sample::sample;
 
@@ -101,7 +103,7 @@ pub fn generate_all(
     }
     let mut last = prefill(decoder, prompts, adapters, &mut texts);
     loop {
-        let logits = host(decoder.logits(&last));
+        let logits = host(decoder.step_logits(&last));
         let mut running: Vec<&mut Text> = texts.iter_mut().filter(|text| text.running).collect();
         for (text, logits) in running.iter_mut().zip(logits.chunks(decoder.config().vocab_size)) {
             let id = sample(logits, options, &mut text.random);
@@ -184,7 +186,7 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
         batch.push(prompt, &[]);
     }
     let positions: Vec<usize> = prompts.iter().flat_map(|prompt| 0..prompt.len()).collect();
-    let rotation = decoder.rotation_at(&positions);
+    let pass = Forward { rotation: &decoder.rotation_at(&positions), adapters, multiply: Multiply::Together };
     let mut x = decoder.embed(batch.ids());
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {
@@ -194,7 +196,7 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
             }
             attention::forward(heads, batch.segments(), attention::Sight::Causal)
         };
-        x = block.forward(x, &rotation, adapters, &mut attend).0;
+        x = block.forward(x, &pass, &mut attend).0;
     }
     for (text, prompt) in texts.iter_mut().zip(prompts) {
         text.seen = prompt.len();
@@ -206,7 +208,7 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
 fn step(decoder: &Decoder, adapters: &dyn Adapters, texts: &mut [&mut Text]) -> Rows {
     let ids: Vec<u32> = texts.iter().map(|text| text.last_id()).collect();
     let positions: Vec<usize> = texts.iter().map(|text| text.seen).collect();
-    let rotation = decoder.rotation_at(&positions);
+    let pass = Forward { rotation: &decoder.rotation_at(&positions), adapters, multiply: Multiply::OneByOne };
     let mut x = decoder.embed(&ids);
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {
@@ -218,7 +220,7 @@ fn step(decoder: &Decoder, adapters: &dyn Adapters, texts: &mut [&mut Text]) -> 
             };
             Tensor::cat(texts.par_iter_mut().enumerate().map(attend_one).collect(), 0)
         };
-        x = block.forward(x, &rotation, adapters, &mut attend).0;
+        x = block.forward(x, &pass, &mut attend).0;
     }
     for text in texts {
         text.seen += 1;

@@ -1,4 +1,5 @@
 //! Training passes of whole small decoders: independence of neighbours, gradients, and where a backward pass ends.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 

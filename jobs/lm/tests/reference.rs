@@ -1,4 +1,5 @@
 //! Forward pass, losses, greedy generation and embeddings against values of transformers (`shared/reference/make_reference.py`).
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,7 @@ fn forward() {
         let last = pool::last(&hidden, batch.segments());
         assert_close(last, &tensor(&dir, "forward.hidden_last"), 2e-4, &format!("{family} hidden"));
         let tails =
-            batch.segments().iter().map(|rows| hidden.clone().slice([rows.end - 8..rows.end])).collect();
+            batch.segments().iter().map(|rows| hidden.clone().slice(rows.end - 8..rows.end)).collect();
         let logits = decoder.logits(&Rows::cat(tails, 0));
         assert_close(logits, &tensor(&dir, "forward.logits_last"), 2e-4, &format!("{family} logits"));
     }

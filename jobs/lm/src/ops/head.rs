@@ -5,7 +5,8 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
-use super::{embedding, host, linear};
+use super::linear::{self, Multiply};
+use super::{embedding, host};
 use crate::Rows;
 use crate::batch::PackedBatch;
 
@@ -24,8 +25,8 @@ pub struct Outcome {
 }
 
 /// Logits `[rows, vocab]` of normed rows.
-pub fn logits(hidden: &Rows, weight: &Tensor<2>) -> Rows {
-    linear::forward(hidden, weight, None)
+pub fn logits(hidden: &Rows, weight: &Tensor<2>, multiply: Multiply) -> Rows {
+    linear::forward(hidden, weight, None, multiply)
 }
 
 /// Mean loss over each segment's supervised rows; 0 for a segment without any.
@@ -34,7 +35,9 @@ pub fn losses(hidden: &Rows, weight: &Tensor<2>, batch: &PackedBatch) -> Vec<f32
     let mut row_losses = Vec::with_capacity(supervised.targets.len());
     for chunk in supervised.chunks(weight.dims()[0]) {
         let x = supervised.rows(hidden, &chunk);
-        row_losses.extend(cross_entropy(logits(&x, weight), supervised.target_column(hidden, &chunk)).0);
+        row_losses.extend(
+            cross_entropy(logits(&x, weight, Multiply::Together), supervised.target_column(hidden, &chunk)).0,
+        );
     }
     supervised.means(&row_losses)
 }
@@ -54,7 +57,7 @@ pub fn train(
     for chunk in supervised.chunks(weight.dims()[0]) {
         let x = supervised.rows(hidden, &chunk);
         let targets = supervised.target_column(hidden, &chunk);
-        let (losses, p) = cross_entropy(logits(&x, weight), targets.clone());
+        let (losses, p) = cross_entropy(logits(&x, weight, Multiply::Together), targets.clone());
         row_losses.extend(losses);
         let scale = TensorData::new(scales[chunk.clone()].to_vec(), [chunk.len(), 1]);
         let scale = Tensor::<2>::from_data(scale, &hidden.device());

@@ -19,3 +19,6 @@ pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     #[expect(clippy::expect_used, reason = "every tensor here is f32; a device that fails cannot go on")]
     tensor.try_into_vec_as::<f32>().expect("an f32 tensor on a working device")
 }
+
+#[cfg(test)]
+mod tests;
