@@ -10,6 +10,7 @@ use std::sync::Arc;
 use burn::tensor::TensorData;
 use jobs_lm::Rows;
 use jobs_lm::adapt::{Adapters, Site};
+use rayon::prelude::*;
 
 use crate::bank::Pair;
 use crate::{AdapterShape, Bank, BankError, SlotId};
@@ -137,29 +138,39 @@ impl RoutedBank {
         self.gradients
     }
 
-    /// `rows + change(segment, range)` on the rows of each segment, other rows as they are.
-    fn amend(&self, rows: Rows, mut change: impl FnMut(&Segment, Range<usize>) -> Rows) -> Rows {
+    /// `rows + change` on the rows of each segment, other rows as they are; and what else `change` gives, in the order of the segments.
+    /// Segments run side by side: their products are too small to fill several cores one by one.
+    fn amend<T: Send>(
+        &self,
+        rows: Rows,
+        change: impl Fn(&Segment, Range<usize>) -> (Rows, T) + Sync,
+    ) -> (Rows, Vec<T>) {
         let [count, width] = rows.dims();
-        let mut parts = Vec::with_capacity(self.segments.len());
+        let clipped = self.segments.iter().map(|s| (s, s.rows.start.min(count)..s.rows.end.min(count)));
+        let touched = clipped.filter(|(_, range)| !range.is_empty()).collect::<Vec<_>>();
+        if touched.is_empty() {
+            return (rows, Vec::new());
+        }
+        let changed = touched.par_iter().map(|(segment, range)| {
+            let (change, extra) = change(segment, range.clone());
+            (rows.clone().slice([range.clone(), 0..width]) + change, extra)
+        });
+        let mut parts = Vec::with_capacity(touched.len());
+        let mut extras = Vec::with_capacity(touched.len());
         let mut done = 0;
-        for segment in &self.segments {
-            let range = segment.rows.start.min(count)..segment.rows.end.min(count);
-            if range.is_empty() {
-                continue;
-            }
+        for ((part, extra), (_, range)) in changed.collect::<Vec<_>>().into_iter().zip(&touched) {
             if done < range.start {
                 parts.push(rows.clone().slice([done..range.start, 0..width]));
             }
-            parts.push(rows.clone().slice([range.clone(), 0..width]) + change(segment, range.clone()));
+            parts.push(part);
+            extras.push(extra);
             done = range.end;
-        }
-        if parts.is_empty() {
-            return rows;
         }
         if done < count {
             parts.push(rows.slice([done..count, 0..width]));
         }
-        if parts.len() == 1 { parts.remove(0) } else { Rows::cat(parts, 0) }
+        let rows = if parts.len() == 1 { parts.remove(0) } else { Rows::cat(parts, 0) };
+        (rows, extras)
     }
 }
 
@@ -214,27 +225,27 @@ impl Adapters for RoutedBank {
     fn forward(&self, site: Site, x: &Rows, base: Rows) -> Rows {
         let Some(index) = self.shape.index(site) else { return base };
         let d_in = x.dims()[1];
-        self.amend(base, |segment, rows| {
+        let change = |segment: &Segment, rows| {
             let middle = segment.middle(index, x.clone().slice([rows, 0..d_in]));
-            middle.matmul(segment.pairs[index].b.clone().transpose())
-        })
+            (middle.matmul(segment.pairs[index].b.clone().transpose()), ())
+        };
+        self.amend(base, change).0
     }
 
     fn backward(&mut self, site: Site, x: &Rows, dy: &Rows, dx: Rows) -> Rows {
         let Some(index) = self.shape.index(site) else { return dx };
         let (d_in, d_out) = (x.dims()[1], dy.dims()[1]);
-        let mut found = Vec::new();
-        let dx = self.amend(dx, |segment, rows| {
+        let change = |segment: &Segment, rows: Range<usize>| {
             let pair = &segment.pairs[index];
             let x = x.clone().slice([rows.clone(), 0..d_in]);
             let dy = dy.clone().slice([rows, 0..d_out]);
             let middle = segment.middle(index, x.clone());
             let d_middle = dy.clone().matmul(pair.b.clone()) * segment.scale.clone();
             let wide = Pair { a: d_middle.clone().transpose().matmul(x), b: dy.transpose().matmul(middle) };
-            found.extend(segment.split(self.shape.rank(), wide));
-            d_middle.matmul(pair.a.clone())
-        });
-        for (slot, pair) in found {
+            (d_middle.matmul(pair.a.clone()), segment.split(self.shape.rank(), wide))
+        };
+        let (dx, found) = self.amend(dx, change);
+        for (slot, pair) in found.into_iter().flatten() {
             self.gradients.add(slot, index, pair);
         }
         dx

@@ -80,6 +80,7 @@ fn a_fresh_adapter_and_unrouted_rows_change_nothing() {
     let (x, base) = (rows(1, [6, 12]), rows(2, [6, 20]));
     let routed = RoutedBank::new(&bank, &everywhere(&[(slot, 1.0)])).unwrap();
     assert_eq!(values(&routed.forward(GATE, &x, base.clone())), values(&base));
+    assert_eq!(routed.forward(GATE, &rows(1, [0, 12]), rows(2, [0, 20])).dims(), [0, 20], "no row at all");
     let nobody = RoutedBank::new(&bank, &Routing::new()).unwrap();
     assert!(!nobody.adapts(GATE));
     assert_eq!(values(&nobody.forward(GATE, &x, base.clone())), values(&base));
