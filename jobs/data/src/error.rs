@@ -33,6 +33,14 @@ pub enum DataError {
     /// A BFCL file is missing or broken.
     #[error(transparent)]
     Bfcl(#[from] jobs_eval::bfcl::DataError),
+    /// A file that is one JSON document breaks its format.
+    #[error("{}: {problem}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// The field at fault and what is wrong with it.
+        problem: Problem,
+    },
     /// A folder of records holds none of the six categories.
     #[error("{}: none of the files multiple.jsonl, parallel.jsonl, … is here", path.display())]
     NoRecords {

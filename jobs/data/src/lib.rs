@@ -1,7 +1,7 @@
 //! Tools, traces and held-out entries: read, validated, synthesised and written; no tensors.
 //!
 //! [`prepare()`] turns a manifest's dataset into a [`set::TrainingSet`] and one [`set::EntrySet`] per category. What has no published traces
-//! gets them from [`synthesis`];
+//! gets them from [`synthesis`]; [`corpus`] makes the examples that a base model learns from; [`toolbox`] writes the example data set.
 
 pub mod bfcl;
 pub mod corpus;
@@ -16,6 +16,7 @@ mod schema;
 pub mod set;
 pub mod synthesis;
 pub mod tool;
+pub mod toolbox;
 pub mod trace;
 pub mod validate;
 

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use jobs_eval::bfcl;
 use jobs_spec::category::Category;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::bfcl::official;
 use crate::error::{DataError, Problem};
 use crate::lines;
 use crate::tool::Tool;
@@ -79,6 +81,18 @@ impl EntrySet {
 }
 
 impl Entry {
+    /// The entry as the official checker takes it.
+    ///
+    /// # Errors
+    /// Documents or gold calls that break BFCL's format.
+    pub fn official(&self, category: Category) -> Result<bfcl::Entry, Problem> {
+        let functions: Vec<&Value> = self.candidates.iter().map(|tool| &tool.schema).collect();
+        let question = json!([[{"role": "user", "content": self.question}]]);
+        let prompt = json!({"id": self.id, "question": question, "function": functions});
+        let answer = json!({"id": self.id, "ground_truth": self.ground_truth});
+        bfcl::Entry::parse(prompt, &answer, official(category)).map_err(|e| Problem::new(e.field, e.problem))
+    }
+
     fn parse(line: &Value) -> Result<Self, Problem> {
         let candidates = lines::list(line, "candidates")?
             .iter()

@@ -30,7 +30,7 @@ pub(crate) fn merge(sentences: &[&Sentence], style: Style, rng: &mut Rng) -> Str
                 if i > 0 {
                     text.push_str(CASUAL.choose(rng).copied().unwrap_or_default());
                 }
-                text.push_str(&sentence.text);
+                text.push_str(sentence.text.trim_end_matches(['?', '.']));
                 text.push_str(if is_last { "" } else { ", " });
             }
         }

@@ -142,7 +142,8 @@ pub fn synthesise(sources: &[Source], settings: &Synthesis) -> Synthesised {
             made.traces.extend(pool.single(target, pair, 2, source.style, rng));
         }
         for _ in 0..settings.parallel {
-            made.traces.extend(pool.parallel(target, source.style, rng));
+            let count = rng.random_range(2..=4);
+            made.traces.extend(pool.parallel(target, count, 0, source.style, rng));
         }
         for i in 0..settings.parallel_multiple {
             // Equal shares of two, three and four tools.
@@ -178,25 +179,30 @@ impl Pool<'_> {
         rng: &mut Rng,
     ) -> Option<Trace> {
         let atomic = self.atomics[target].get(pair)?;
-        let count = rng.random_range(1..=most);
-        let mut candidates = self.look_alikes(target, count, rng);
-        if candidates.is_empty() {
+        let candidates = self.candidates(target, 1..=most, rng);
+        if candidates.len() < 2 {
             return None;
         }
-        candidates.push(target);
-        candidates.shuffle(rng);
         let question = compose::merge(&[&atomic.sentence], style, rng);
         let answer = render_calls(std::slice::from_ref(&atomic.call));
         let category = in_style(Category::Multiple, style);
         Some(self.trace(category, target, question, &candidates, answer))
     }
 
-    /// Two to four calls of the target in one list.
-    pub(crate) fn parallel(&self, target: usize, style: Style, rng: &mut Rng) -> Option<Trace> {
-        let composed = self.compose_parallel(target, style, rng)?;
+    /// `count` calls of the target in one list, among up to `most` distractors.
+    pub(crate) fn parallel(
+        &self,
+        target: usize,
+        count: usize,
+        most: usize,
+        style: Style,
+        rng: &mut Rng,
+    ) -> Option<Trace> {
+        let composed = self.compose_parallel(target, count, style, rng)?;
         let calls: Vec<Call> = composed.calls.into_iter().map(|(_, call)| call).collect();
+        let candidates = self.candidates(target, 0..=most, rng);
         let category = in_style(Category::Parallel, style);
-        Some(self.trace(category, target, composed.text, &[target], render_calls(&calls)))
+        Some(self.trace(category, target, composed.text, &candidates, render_calls(&calls)))
     }
 
     /// The target's step in a request for calls of `count` tools.
@@ -217,9 +223,15 @@ impl Pool<'_> {
         Some(self.trace(category, target, question, &candidates, answer))
     }
 
-    /// A request for two to four calls of one tool; `None` if it has too few distinct ones.
-    pub(crate) fn compose_parallel(&self, target: usize, style: Style, rng: &mut Rng) -> Option<Composed> {
-        let count = rng.random_range(2..=4).min(self.atomics[target].len());
+    /// A request for `count` calls of one tool, or for as many distinct ones as it has; `None` if that is one.
+    pub(crate) fn compose_parallel(
+        &self,
+        target: usize,
+        count: usize,
+        style: Style,
+        rng: &mut Rng,
+    ) -> Option<Composed> {
+        let count = count.min(self.atomics[target].len());
         if count < 2 {
             return None;
         }
@@ -245,8 +257,22 @@ impl Pool<'_> {
         Some(composed(parts?, style, rng))
     }
 
+    /// The target among as many look-alikes as `distractors` allows, shuffled.
+    pub(crate) fn candidates(
+        &self,
+        target: usize,
+        distractors: std::ops::RangeInclusive<usize>,
+        rng: &mut Rng,
+    ) -> Vec<usize> {
+        let count = rng.random_range(distractors);
+        let mut candidates = self.look_alikes(target, count, rng);
+        candidates.push(target);
+        candidates.shuffle(rng);
+        candidates
+    }
+
     /// Up to `count` tools from the target's look-alikes, no two of one name.
-    pub(crate) fn look_alikes(&self, target: usize, count: usize, rng: &mut Rng) -> Vec<usize> {
+    fn look_alikes(&self, target: usize, count: usize, rng: &mut Rng) -> Vec<usize> {
         let mut near = self.near[target].clone();
         near.shuffle(rng);
         let mut names = HashSet::from([self.tools[target].name.as_str()]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::category::Category;
+use jobs_spec::category::Category;
 use super::gold::{FieldError, FunctionDoc, GoldCall};
 
 /// Id of a data-set entry, e.g. `live_multiple_63-25-0`.
@@ -73,6 +73,16 @@ pub enum DataError {
 }
 
 impl Entry {
+    /// An entry from the objects of its prompt line and its answer line.
+    ///
+    /// # Errors
+    /// The first field that breaks the format.
+    pub fn parse(prompt: Json, answer: &Json, category: Category) -> Result<Self, FieldError> {
+        let mut entry = parse_prompt(prompt, category)?;
+        entry.gold = parse_answer(answer, &entry)?;
+        Ok(entry)
+    }
+
     /// The doc of the function of that name.
     pub fn doc(&self, name: &str) -> Option<&FunctionDoc> {
         self.docs.iter().find(|doc| doc.name == name)

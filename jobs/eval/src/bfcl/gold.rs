@@ -53,10 +53,13 @@ pub struct GoldCall {
 }
 
 /// What is wrong with a document, and at which field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FieldError {
-    pub(crate) field: String,
-    pub(crate) problem: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// the field at fault
+    pub field: String,
+    /// what is wrong with it
+    pub problem: &'static str,
 }
 
 fn wrong(field: impl Into<String>, problem: &'static str) -> FieldError {

@@ -2,7 +2,6 @@
 //!
 //! Verdicts and error types are those of the official package `bfcl-eval` 2026.3.23 in prompting mode.
 
-pub mod category;
 pub mod check;
 pub mod data;
 pub mod decode;
@@ -14,10 +13,10 @@ mod python;
 pub mod render;
 pub mod value;
 
-pub use category::{Category, UnknownCategory};
+pub use jobs_spec::category::{Category, UnknownCategory};
 pub use check::{CheckError, check, judge};
 pub use data::{DataError, Entry, EntryId, Message, read_category};
 pub use decode::{DecodeError, decode};
-pub use gold::{FunctionDoc, GoldCall};
+pub use gold::{FieldError, FunctionDoc, GoldCall};
 pub use render::render_calls;
 pub use value::{Call, Value};
