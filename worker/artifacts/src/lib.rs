@@ -1,1 +1,29 @@
-//! Content-addressed store over object_store: blobs, manifests, verification.
+//! Content-addressed results over an object store. Only create-if-absent is asked of the store, and nothing is ever overwritten:
+//!
+//! 1. Each file goes to `blobs/sha256/<digest>`; one that exists already is a success after a check of its size.
+//! 2. A [`Manifest`] names the files. It goes to a key of its writer's own (`manifests/<job key>/<attempt>`,
+//!    `checkpoints/<job key>/<attempt>/<step>`, `manifests/imports/<digest>`); if that key exists, an earlier try of the same writer
+//!    put it there, and that one counts.
+//! 3. The manifest's key and digest, an [`ArtifactRef`], are what the job table records.
+//!
+//! Whoever dies between the steps leaves blobs that nothing names, never half an artifact. Readers verify every digest.
+
+mod cache;
+mod commit;
+mod error;
+mod fetch;
+mod hash;
+mod import;
+mod manifest;
+mod store;
+
+pub use cache::Cache;
+pub use commit::Record;
+pub use error::ArtifactError;
+pub use hash::{Blob, hash_bytes, hash_file};
+pub use import::{Import, ImportFile, Source};
+pub use manifest::{ArtifactRef, FileEntry, Manifest, Origin};
+pub use store::Artifacts;
+
+/// Result of this crate's operations.
+pub type Result<T> = std::result::Result<T, ArtifactError>;
