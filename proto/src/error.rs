@@ -87,3 +87,51 @@ impl FromStr for ErrorCode {
         Self::ALL.into_iter().find(|code| code.name() == text).ok_or_else(|| UnknownCode(text.to_owned()))
     }
 }
+
+/// Why the coordinator refuses a worker's call with `FAILED_PRECONDITION`. It travels in the metadata entry [`Reason::METADATA`] and begins
+/// the status message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The attempt is not, or no longer, the newest of its job: kill it and leave its objects.
+    StaleAttempt,
+    /// The session's lease ran out: register again with all that is held.
+    SessionLost,
+    /// A newer process of the same name has taken the worker's place: kill everything and exit.
+    Superseded,
+    /// Another coordinator reigns: register again.
+    StaleTerm,
+}
+
+impl Reason {
+    /// Key of the metadata entry.
+    pub const METADATA: &'static str = "quiver-reason";
+
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::StaleAttempt, Self::SessionLost, Self::Superseded, Self::StaleTerm];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StaleAttempt => "STALE_ATTEMPT",
+            Self::SessionLost => "SESSION_LOST",
+            Self::Superseded => "SUPERSEDED",
+            Self::StaleTerm => "STALE_TERM",
+        }
+    }
+
+    /// The reason in a refused call's status, if it has one.
+    #[cfg(feature = "wire")]
+    pub fn of(status: &tonic::Status) -> Option<Self> {
+        let name = status.metadata().get(Self::METADATA)?.to_str().ok()?;
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// A refusal with this reason.
+    #[cfg(feature = "wire")]
+    pub fn refusal(self, message: impl fmt::Display) -> tonic::Status {
+        let name = self.name();
+        let mut status = tonic::Status::failed_precondition(format!("{name}: {message}"));
+        status.metadata_mut().insert(Self::METADATA, tonic::metadata::MetadataValue::from_static(name));
+        status
+    }
+}

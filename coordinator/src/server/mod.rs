@@ -1,3 +1,16 @@
 //! The gRPC services: transport only. They decode a call, hand it to the job table or the planner, and encode the answer.
 
+mod context;
+mod decode;
+mod encode;
+mod fleet;
+mod operator;
 pub mod planner;
+mod refuse;
+mod submit;
+
+pub use context::Settings;
+
+pub(crate) use context::Context;
+pub(crate) use fleet::FleetService;
+pub(crate) use operator::OperatorService;

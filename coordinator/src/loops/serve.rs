@@ -1,0 +1,76 @@
+//! Serving: from a listener to a clean stop.
+
+use std::sync::Arc;
+
+use coordinator_store::Store;
+use proto::v1::fleet_server::FleetServer;
+use proto::v1::operator_server::OperatorServer;
+use proto_kit::clock::Clock;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use super::{every, expire, progress, promote};
+use crate::server::planner::Planner;
+use crate::server::{Context, FleetService, OperatorService, Settings};
+
+/// Largest request that is read. A heartbeat of a thousand adapters stays far below.
+const LARGEST_REQUEST: usize = 16 << 20;
+/// Largest reply that is written: a list of a million jobs.
+const LARGEST_REPLY: usize = 256 << 20;
+
+/// What a coordinator serves from.
+pub struct Serving {
+    /// The job table.
+    pub store: Arc<dyn Store>,
+    /// Expands manifests.
+    pub planner: Arc<dyn Planner>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How it serves.
+    pub settings: Settings,
+}
+
+/// Serving ended otherwise than by shutdown.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve: {0}")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// Serves workers and operators until `shutdown` is cancelled, then answers what waits, writes progress down and returns. It may be
+/// called again on the same table: nothing is kept elsewhere.
+pub async fn serve(
+    listener: TcpListener,
+    serving: Serving,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let Serving { store, planner, clock, settings } = serving;
+    // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
+    let shutdown = shutdown.child_token();
+    let context = Arc::new(Context::new(store, planner, clock, settings, shutdown.clone()));
+    let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
+    let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = async {
+        let served = Server::builder()
+            .add_service(
+                fleet.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
+            )
+            .add_service(
+                operator.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
+            )
+            .serve_with_incoming_shutdown(incoming, shutdown.cancelled())
+            .await;
+        shutdown.cancel();
+        served
+    };
+    let (tick, flush) = (context.settings.tick, context.settings.progress_flush);
+    let (served, (), (), ()) = tokio::join!(
+        server,
+        every(tick, shutdown.clone(), || expire::expire(&context)),
+        every(tick, shutdown.clone(), || promote::promote(&context)),
+        every(flush, shutdown.clone(), || progress::flush(&context)),
+    );
+    progress::flush(&context).await;
+    Ok(served?)
+}

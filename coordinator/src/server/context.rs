@@ -1,0 +1,140 @@
+//! What services and loops share: the table, the time, the newest progress, and the bells that wake those who wait.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coordinator_core::policy::Policy;
+use coordinator_core::sweep::Progress;
+use coordinator_core::time::Micros;
+use coordinator_store::Store;
+use coordinator_store::model::Stamp;
+use proto::id::Term;
+use proto::pipe::Task;
+use proto_kit::clock::Clock;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::planner::Planner;
+
+/// How a coordinator serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Deadlines and budgets; the store decides by its own copy.
+    pub policy: Policy,
+    /// Where artifacts live, as workers are told: a URL.
+    pub store_url: String,
+    /// How often progress is written down.
+    pub progress_flush: Duration,
+    /// How often the loops look for expired leases and ended waits.
+    pub tick: Duration,
+}
+
+impl Settings {
+    /// The defaults over an object store.
+    pub fn new(store_url: impl Into<String>) -> Self {
+        Self {
+            policy: Policy::default(),
+            store_url: store_url.into(),
+            progress_flush: Duration::from_secs(3),
+            tick: Duration::from_millis(500),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Context {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) settings: Settings,
+    pub(crate) serving_since: Micros,
+    pub(crate) shutdown: CancellationToken,
+    clock: Arc<dyn Clock>,
+    started: Duration,
+    progress: Mutex<BTreeMap<Task, Progress>>,
+    ready: Notify,
+    changes: watch::Sender<u64>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        planner: Arc<dyn Planner>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            planner,
+            settings,
+            serving_since: Micros(clock.now_micros()),
+            shutdown,
+            started: clock.monotonic(),
+            clock,
+            progress: Mutex::default(),
+            ready: Notify::new(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The time of day when serving began plus what has passed since: leases must not run out because somebody set the clock.
+    pub(crate) fn now(&self) -> Micros {
+        self.serving_since.after(self.clock.monotonic().saturating_sub(self.started))
+    }
+
+    /// A write of this coordinator's own.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp_of(self.store.term())
+    }
+
+    /// A write in the term that a caller believes in.
+    pub(crate) fn stamp_of(&self, term: Term) -> Stamp {
+        Stamp { term, now: self.now() }
+    }
+
+    /// Tells watchers that the table changed, and waiting lanes that jobs may have become ready.
+    pub(crate) fn jobs_moved(&self) {
+        self.ready.notify_waiters();
+        self.changed();
+    }
+
+    /// Tells watchers that the table changed.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// The bell of [`Context::jobs_moved`].
+    pub(crate) fn ready(&self) -> &Notify {
+        &self.ready
+    }
+
+    /// The bell of [`Context::changed`]; coalesces.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Keeps an attempt's progress until it is written down.
+    pub(crate) fn note_progress(&self, task: Task, progress: Progress) {
+        self.lock_progress().insert(task, progress);
+    }
+
+    /// Progress that has not been written down yet.
+    pub(crate) fn unwritten_progress(&self) -> BTreeMap<Task, Progress> {
+        self.lock_progress().clone()
+    }
+
+    /// Forgets progress that has been written down, unless it went on meanwhile.
+    pub(crate) fn progress_written(&self, written: &[(Task, Progress)]) {
+        let mut progress = self.lock_progress();
+        for (task, value) in written {
+            if progress.get(task) == Some(value) {
+                progress.remove(task);
+            }
+        }
+    }
+
+    fn lock_progress(&self) -> std::sync::MutexGuard<'_, BTreeMap<Task, Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
