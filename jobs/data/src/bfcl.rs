@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jobs_eval::bfcl::{self, Category as Official};
+use jobs_eval::bfcl;
 use jobs_spec::category::Category;
 use serde_json::Value;
 
@@ -11,24 +11,12 @@ use crate::lines;
 use crate::set::{Entry, EntrySet};
 use crate::tool::Tool;
 
-/// The evaluation's name of a category.
-pub const fn official(category: Category) -> Official {
-    match category {
-        Category::Multiple => Official::Multiple,
-        Category::Parallel => Official::Parallel,
-        Category::ParallelMultiple => Official::ParallelMultiple,
-        Category::LiveMultiple => Official::LiveMultiple,
-        Category::LiveParallel => Official::LiveParallel,
-        Category::LiveParallelMultiple => Official::LiveParallelMultiple,
-    }
-}
-
 /// Reads `BFCL_v4_<category>.json` and its possible answers under a folder.
 ///
 /// # Errors
 /// A missing file, or the first line that breaks the format.
 pub fn read(dir: &Path, category: Category) -> Result<EntrySet, DataError> {
-    let mut read = bfcl::read_category(dir, official(category))?.into_iter();
+    let mut read = bfcl::read_category(dir, category)?.into_iter();
     let path = dir.join("possible_answer").join(file_name(category));
     let mut entries = Vec::with_capacity(read.len());
     lines::read(&path, |_, answer| {

@@ -7,7 +7,6 @@ use jobs_spec::category::Category;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bfcl::official;
 use crate::error::{DataError, Problem};
 use crate::lines;
 use crate::tool::Tool;
@@ -90,7 +89,7 @@ impl Entry {
         let question = json!([[{"role": "user", "content": self.question}]]);
         let prompt = json!({"id": self.id, "question": question, "function": functions});
         let answer = json!({"id": self.id, "ground_truth": self.ground_truth});
-        bfcl::Entry::parse(prompt, &answer, official(category)).map_err(|e| Problem::new(e.field, e.problem))
+        bfcl::Entry::parse(prompt, &answer, category).map_err(|e| Problem::new(e.field, e.problem))
     }
 
     fn parse(line: &Value) -> Result<Self, Problem> {
