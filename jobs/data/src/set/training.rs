@@ -1,6 +1,6 @@
 //! Tools and their traces.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -81,7 +81,22 @@ impl TrainingSet {
 
     /// What one tool's pretraining reads: its traces and every tool that they mention, in this set's order.
     pub fn for_tool(&self, key: &str) -> Self {
-        let traces: Vec<Trace> = self.traces_of(key).cloned().collect();
+        self.with_traces(key, self.traces_of(key).cloned().collect())
+    }
+
+    /// [`Self::for_tool`] of every tool that has traces, in this set's order, in one pass over the traces.
+    pub fn by_tool(&self) -> Vec<(&Tool, Self)> {
+        let mut traces: HashMap<&str, Vec<Trace>> = HashMap::new();
+        for trace in &self.traces {
+            traces.entry(&trace.tool).or_default().push(trace.clone());
+        }
+        let tools = self.tools.iter();
+        tools
+            .filter_map(|tool| Some((tool, self.with_traces(&tool.key, traces.remove(tool.key.as_str())?))))
+            .collect()
+    }
+
+    fn with_traces(&self, key: &str, traces: Vec<Trace>) -> Self {
         let mut mentioned: HashSet<&str> =
             traces.iter().flat_map(|trace| &trace.candidates).map(String::as_str).collect();
         mentioned.insert(key);
