@@ -1,0 +1,244 @@
+//! Frozen encodings of questions and tool documents, computed once and shared by all gates of a sweep.
+//!
+//! A context is a question as raw text, the history of earlier calls inside, without template or instruction; a document is the tool's
+//! canonical schema. Both go through the base model without adapters, the last hidden rows after the final norm pooled over all tokens
+//! (mean, or the last one), or through a BERT encoder (mean over at most 512 tokens, nothing normalised). Equal texts are encoded once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use jobs_data::set::TrainingSet;
+use jobs_data::tool::Tool;
+use jobs_lm::adapt::NoAdapters;
+use jobs_lm::batch::PackedBatch;
+use jobs_lm::bert::{self, Encoder};
+use jobs_lm::decoder::Decoder;
+use jobs_lm::{Rows, pool};
+use jobs_spec::key::{canonical, digest_of};
+use jobs_spec::manifest::Pooling;
+use jobs_text::Tokenizer;
+use serde::{Deserialize, Serialize};
+
+use crate::{Failure, Progress, tensors};
+
+const FILE: &str = "embeddings.safetensors";
+const TENSOR: &str = "vectors";
+/// Token budget of one pass; a longer text has a pass of its own.
+const TOKENS_PER_PASS: usize = 4_096;
+/// Tokens of a text that a BERT encoder reads at most.
+const BERT_TOKENS: usize = 512;
+
+/// A frozen model that turns texts into vectors.
+#[derive(Debug)]
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    model: Model,
+}
+
+#[derive(Debug)]
+enum Model {
+    Base(Arc<Decoder>, Pooling),
+    Bert(Encoder),
+}
+
+impl TextEncoder {
+    /// The base model without adapters.
+    pub fn base(decoder: Arc<Decoder>, tokenizer: Tokenizer, pooling: Pooling) -> Self {
+        Self { tokenizer, model: Model::Base(decoder, pooling) }
+    }
+
+    /// A BERT encoder; it pools by the mean.
+    pub fn bert(encoder: Encoder, tokenizer: Tokenizer) -> Self {
+        Self { tokenizer, model: Model::Bert(encoder) }
+    }
+
+    /// Length of a vector.
+    pub fn dimension(&self) -> usize {
+        match &self.model {
+            Model::Base(decoder, _) => decoder.config().hidden_size,
+            Model::Bert(encoder) => encoder.config().hidden_size,
+        }
+    }
+
+    /// The vector of a text.
+    ///
+    /// # Errors
+    /// When the text has no tokens or one that the model does not know.
+    pub fn encode(&self, text: &str) -> Result<Vec<f32>, Failure> {
+        self.pass(&[self.ids(text)?])
+    }
+
+    /// Ids of a text with the tokenizer's own frame, as long as the model takes.
+    fn ids(&self, text: &str) -> Result<Vec<u32>, Failure> {
+        let mut ids = self.tokenizer.encode_framed(text)?;
+        if ids.is_empty() {
+            return Err(Failure::Data("a text to encode has no tokens".to_owned()));
+        }
+        match &self.model {
+            Model::Base(decoder, _) => decoder.check(&ids).map_err(Failure::data)?,
+            Model::Bert(encoder) => {
+                let most = BERT_TOKENS.min(encoder.config().max_positions);
+                if ids.len() > most {
+                    // What is cut is the end of the text, not the closing token of the frame.
+                    ids.drain(most - 1..ids.len() - 1);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The vectors of some texts, one behind the other.
+    fn pass(&self, texts: &[Vec<u32>]) -> Result<Vec<f32>, Failure> {
+        let pooled = match &self.model {
+            Model::Base(decoder, pooling) => {
+                let mut batch = PackedBatch::new();
+                texts.iter().for_each(|ids| batch.push(ids, &[]));
+                let rows = decoder.hidden(&batch, &NoAdapters);
+                match pooling {
+                    Pooling::Mean => pool::mean(&rows, batch.segments()),
+                    Pooling::Last => pool::last(&rows, batch.segments()),
+                }
+            }
+            Model::Bert(encoder) => {
+                let texts = texts.iter().map(Vec::as_slice).collect::<Vec<_>>();
+                encoder.embed(&texts, bert::Pooling::Mean, false).map_err(Failure::data)?
+            }
+        };
+        let vectors = host(pooled)?;
+        if vectors.iter().any(|x| !x.is_finite()) {
+            return Err(Failure::NonFinite("an encoding is not finite".to_owned()));
+        }
+        Ok(vectors)
+    }
+}
+
+/// Copies a matrix to the host, row by row.
+pub(crate) fn host(rows: Rows) -> Result<Vec<f32>, Failure> {
+    rows.try_into_vec_as::<f32>().map_err(|cause| Failure::Data(format!("device: {cause:?}")))
+}
+
+/// The document of a tool as it is encoded.
+pub fn document(tool: &Tool) -> String {
+    canonical(&tool.schema)
+}
+
+/// Vectors of texts, found by the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    dimension: usize,
+    rows: HashMap<String, usize>,
+    vectors: Vec<f32>,
+}
+
+/// What the artifact says beside its vectors: the SHA-256 of each row's text.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    dimension: usize,
+    texts: Vec<String>,
+}
+
+impl Embeddings {
+    /// Encodes every question and every tool document of a training set.
+    ///
+    /// # Errors
+    /// When a text cannot be encoded, or the run is stopped.
+    pub fn of(set: &TrainingSet, encoder: &TextEncoder, progress: &mut dyn Progress) -> Result<Self, Failure> {
+        let documents = set.tools.iter().map(document);
+        let questions = set.traces.iter().map(|trace| trace.question.clone());
+        let texts: BTreeSet<String> = documents.chain(questions).collect();
+        let mut encodings = Self { dimension: encoder.dimension(), rows: HashMap::new(), vectors: Vec::new() };
+        let (mut pending, mut waiting, mut tokens) = (Vec::<Vec<u32>>::new(), 0, 0);
+        let total = texts.len() as u64;
+        for (row, text) in texts.iter().enumerate() {
+            let ids = encoder.ids(text)?;
+            if waiting + ids.len() > TOKENS_PER_PASS && !pending.is_empty() {
+                encodings.vectors.extend(encoder.pass(&pending)?);
+                tokens += waiting as u64;
+                waiting = 0;
+                pending.clear();
+                progress.step(row as u64, total, tokens, None);
+                if progress.should_stop() {
+                    return Err(Failure::Stopped);
+                }
+            }
+            waiting += ids.len();
+            pending.push(ids);
+            encodings.rows.insert(name(text), row);
+        }
+        if !pending.is_empty() {
+            encodings.vectors.extend(encoder.pass(&pending)?);
+        }
+        progress.step(total, total, tokens + waiting as u64, None);
+        Ok(encodings)
+    }
+
+    /// Vectors of texts that are known already, all of one length.
+    #[cfg(test)]
+    pub(crate) fn from_vectors(dimension: usize, vectors: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
+        let mut known = Self { dimension, rows: HashMap::new(), vectors: Vec::new() };
+        for (row, (text, vector)) in vectors.into_iter().enumerate() {
+            known.rows.insert(name(&text), row);
+            known.vectors.extend(vector);
+        }
+        known
+    }
+
+    /// Length of a vector.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The vector of a text.
+    ///
+    /// # Errors
+    /// When the text was not encoded.
+    pub fn vector(&self, text: &str) -> Result<&[f32], Failure> {
+        let row = self.rows.get(&name(text)).and_then(|row| self.vectors.chunks(self.dimension.max(1)).nth(*row));
+        row.ok_or_else(|| {
+            let start: String = text.chars().take(40).collect();
+            Failure::Data(format!("the embeddings hold no vector of `{}…`", start.replace('\n', " ")))
+        })
+    }
+
+    /// Writes `embeddings.safetensors` into a folder. Equal encodings give equal bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Failure> {
+        let mut texts = vec![String::new(); self.rows.len()];
+        for (text, row) in &self.rows {
+            text.clone_into(&mut texts[*row]);
+        }
+        let shape = vec![texts.len(), self.dimension];
+        let header = Header { dimension: self.dimension, texts };
+        tensors::write(&folder.join(FILE), &header, &[(TENSOR.to_owned(), shape, (&self.vectors).into())])
+    }
+
+    /// Reads what [`Embeddings::write`] wrote.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let file = folder.join(FILE);
+        let mut contents = tensors::read::<Header>(&file)?;
+        let (dimension, texts) = (contents.header.dimension, std::mem::take(&mut contents.header.texts));
+        let vectors = contents.take(&file, TENSOR, &[texts.len(), dimension])?;
+        let rows = texts.into_iter().enumerate().map(|(row, text)| (text, row)).collect();
+        Ok(Self { dimension, rows, vectors })
+    }
+}
+
+fn name(text: &str) -> String {
+    digest_of(text.as_bytes()).to_string()
+}
