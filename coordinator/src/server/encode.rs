@@ -9,6 +9,7 @@ use coordinator_core::time::Micros;
 use coordinator_store::model::{
     Artifact, FailureView, HeldView, Input, JobView, Offer, ResultView, StageView, SweepView, WorkerView,
 };
+use jobs_spec::job::JobSpec;
 use proto::pipe::Task;
 use proto::state::JobState;
 use proto::v1;
@@ -28,7 +29,10 @@ pub(super) fn artifact(artifact: Artifact) -> v1::Artifact {
 
 pub(super) fn offer(offer: Offer) -> v1::Offer {
     let input = |input: Input| v1::Input { name: input.name, artifact: Some(artifact(input.artifact)) };
+    let role = serde_json::from_str::<JobSpec>(&offer.spec)
+        .map_or_else(|_| offer.kind.clone(), |spec| spec.role().to_owned());
     v1::Offer {
+        role,
         task: Some(task(offer.task)),
         key: offer.key.to_string(),
         kind: offer.kind,
