@@ -62,25 +62,55 @@ pub fn load<T>(file: Option<&Path>, flags: impl Serialize) -> Result<T, ConfigEr
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let defaults = Serialized::defaults(T::default());
-    let known = read(&defaults, "defaults")?;
-    let mut figment = Figment::from(&defaults);
+    let figment =
+        layers(file, &Serialized::defaults(T::default()), &Serialized::defaults(flags), |key, known| {
+            known.contains_key(key) || !SHARED.contains(&key)
+        })?;
+    figment.extract().map_err(|error| misfit(None, &error))
+}
+
+/// Loads the settings of a program that owns one section: the table `[section]` of the file, variables `QUIVER_SECTION__…`. What lies
+/// outside it belongs to others.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_section<T>(section: &str, file: Option<&Path>, flags: impl Serialize) -> Result<T, ConfigError>
+where
+    T: Serialize + DeserializeOwned + Default,
+{
+    let defaults = Serialized::default(section, T::default());
+    let figment = layers(file, &defaults, &Serialized::default(section, flags), |key, _| key == section)?;
+    figment.focus(section).extract().map_err(|error| misfit(Some(section), &error))
+}
+
+/// Merges the layers. `own` tells which top-level keys are this program's.
+fn layers(
+    file: Option<&Path>,
+    defaults: &impl Provider,
+    flags: &impl Provider,
+    own: impl Fn(&str, &Dict) -> bool,
+) -> Result<Figment, ConfigError> {
+    let known = read(defaults, "defaults")?;
+    let owned = |mut settings: Dict| {
+        settings.retain(|key, _| own(key, &known));
+        settings
+    };
+    let mut figment = Figment::from(defaults);
     if let Some(file) = file {
         let text = std::fs::read_to_string(file)
             .map_err(|e| ConfigError::Unreadable { file: file.to_owned(), reason: e.to_string() })?;
         let name = file.display().to_string();
-        let settings = own(read(&Toml::string(&text), &name)?, &known);
+        let settings = owned(read(&Toml::string(&text), &name)?);
         check(&known, &settings, &mut Vec::new(), &|_| name.clone())?;
         figment = figment.merge(Layer { metadata: Metadata::named(name), settings });
     }
-    let settings = own(read(&Env::prefixed(PREFIX).split("__"), "environment")?, &known);
+    let settings = owned(read(&Env::prefixed(PREFIX).split("__"), "environment")?);
     check(&known, &settings, &mut Vec::new(), &|path| variable(path))?;
     let environment = Metadata::named("environment").interpolater(|_, path| variable(path));
     figment = figment.merge(Layer { metadata: environment, settings });
-    let flags = given(read(&Serialized::defaults(flags), "flags")?);
-    check(&known, &flags, &mut Vec::new(), &|_| "flags".to_owned())?;
-    figment = figment.merge(Layer { metadata: Metadata::named("flags"), settings: flags });
-    figment.extract().map_err(misfit)
+    let settings = given(read(flags, "flags")?);
+    check(&known, &settings, &mut Vec::new(), &|_| "flags".to_owned())?;
+    Ok(figment.merge(Layer { metadata: Metadata::named("flags"), settings }))
 }
 
 /// One layer, already checked.
@@ -109,12 +139,6 @@ fn read(layer: &impl Provider, origin: &str) -> Result<Dict, ConfigError> {
         reason: one_line(&error.kind.to_string()),
     })?;
     Ok(profiles.remove(&Profile::Default).unwrap_or_default())
-}
-
-/// Drops what belongs to other programs.
-fn own(mut settings: Dict, known: &Dict) -> Dict {
-    settings.retain(|key, _| known.contains_key(key) || !SHARED.contains(&key.as_str()));
-    settings
 }
 
 /// Drops the flags that were not given.
@@ -168,8 +192,8 @@ fn dotted(level: &Dict, prefix: &str, into: &mut BTreeSet<String>) {
 }
 
 /// A value that does not fit, with the layer that it came from.
-fn misfit(error: Error) -> ConfigError {
-    let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+fn misfit(section: Option<&str>, error: &Error) -> ConfigError {
+    let path: Vec<&str> = section.into_iter().chain(error.path.iter().map(String::as_str)).collect();
     let origin = match &error.metadata {
         Some(metadata) if metadata.name == "environment" => variable(&path),
         Some(metadata) => metadata.name.to_string(),

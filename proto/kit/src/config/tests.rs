@@ -90,6 +90,32 @@ fn settings_of_other_programs_are_passed_over() {
 }
 
 #[test]
+fn a_section_is_all_that_its_program_reads() {
+    let variables = [("QUIVER_LISTEN", "x"), ("QUIVER_NOBODYS", "x"), ("QUIVER_LEASE__TTL_MS", "3")];
+    let mut results = Vec::new();
+    Jail::try_with(|jail| {
+        jail.clear_env();
+        jail.create_file("quiver.toml", "other = 1\n[lease]\nheartbeat_ms = 2\n")?;
+        for (name, value) in variables {
+            jail.set_env(name, value);
+        }
+        results.push(load_section::<Lease>("lease", Some(Path::new("quiver.toml")), Flags::default()));
+        jail.set_env("QUIVER_LEASE__TTL_MS", "soon");
+        results.push(load_section("lease", None, ()));
+        jail.set_env("QUIVER_LEASE__TTL", "3");
+        results.push(load_section("lease", None, ()));
+        Ok(())
+    })
+    .unwrap();
+    let [loaded, misfit, unknown] = results.try_into().unwrap();
+    assert_eq!(loaded.unwrap(), Lease { ttl_ms: 3, heartbeat_ms: 2 });
+    let expected = "QUIVER_LEASE__TTL_MS: `lease.ttl_ms`: invalid type: found string \"soon\", expected u64";
+    assert_eq!(misfit.unwrap_err().to_string(), expected);
+    let expected = "QUIVER_LEASE__TTL: unknown setting `lease.ttl`; the nearest valid one is `lease.ttl_ms`";
+    assert_eq!(unknown.unwrap_err().to_string(), expected);
+}
+
+#[test]
 fn a_value_that_does_not_fit_is_named_with_its_source() {
     let error = in_jail(None, &[("QUIVER_LEASE__TTL_MS", "soon")], Flags::default()).unwrap_err();
     let expected = "QUIVER_LEASE__TTL_MS: `lease.ttl_ms`: invalid type: found string \"soon\", expected u64";
