@@ -3,12 +3,12 @@
 //! come from `coordinator_core`, so the implementations differ only in how they keep rows.
 
 pub mod error;
-
+pub mod memory;
 pub mod model;
 pub mod sqlite;
 mod store;
 
 pub use error::StoreError;
-
+pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use store::Store;

@@ -1,0 +1,205 @@
+//! Submitting, cancelling and retrying sweeps, and their ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coordinator_core::sweep::{Counters, state_of};
+use coordinator_core::time::Micros;
+use proto::id::{Attempt, JobId, SweepId};
+use proto::state::{JobState, Outcome, SweepState};
+
+use super::table::{Job, Sweep, Table};
+use crate::error::{Result, StoreError};
+use crate::model::{EventView, NewJob, NewSweep, Selection, Submitted, SweepRow};
+
+impl Table {
+    /// See [`crate::Store::submit`].
+    pub(super) fn submit(&mut self, now: Micros, sweep: NewSweep) -> Result<Submitted> {
+        let joinable = |s: &&Sweep| {
+            s.manifest_digest == sweep.manifest_digest
+                && matches!(s.row.state, SweepState::Running | SweepState::Succeeded)
+        };
+        if let Some(found) = self.sweeps.values().rev().find(joinable) {
+            return Ok(Submitted { sweep: found.row.id, joined: true });
+        }
+        let planned: BTreeSet<_> = sweep.jobs.iter().map(|job| job.key).collect();
+        for job in &sweep.jobs {
+            if let Some(key) = job.needs().into_iter().find(|key| !planned.contains(key)) {
+                return Err(StoreError::UnknownNeed { label: job.label.clone(), key });
+            }
+        }
+        let id = SweepId(self.sweeps.len() as i64 + 1);
+        let priority = sweep.priority;
+        let known: BTreeSet<_> = planned.iter().filter_map(|key| self.by_key.get(key).copied()).collect();
+        let mut members = Vec::new();
+        for job in sweep.jobs {
+            let stage = job.stage.clone();
+            let job = match self.by_key.get(&job.key) {
+                Some(job) => *job,
+                None => self.insert_job(now, job, priority),
+            };
+            members.push((job, stage));
+        }
+        let row =
+            SweepRow { id, name: sweep.name, state: SweepState::Running, created_at: now, finished_at: None };
+        let joined = members.clone();
+        let sweep = Sweep {
+            row,
+            manifest_digest: sweep.manifest_digest,
+            stages: sweep.stages,
+            members,
+            counters: BTreeMap::new(),
+        };
+        self.sweeps.insert(id, sweep);
+        self.sweep_event(now, id, SweepState::Running);
+        for (job, stage) in joined {
+            self.join(id, job, stage)?;
+        }
+        for job in &known {
+            let row = self.job_mut(*job)?;
+            row.priority = row.priority.max(priority);
+        }
+        self.give_fresh_budget(now, &known)?;
+        self.settle(now, id);
+        Ok(Submitted { sweep: id, joined: false })
+    }
+
+    fn insert_job(&mut self, now: Micros, planned: NewJob, priority: i32) -> JobId {
+        let id = JobId(self.jobs.len() as i64 + 1);
+        let done = |need: &_| {
+            let job = self.by_key.get(need).and_then(|id| self.jobs.get(id));
+            job.is_some_and(|job| job.state == JobState::Succeeded)
+        };
+        let pending_deps = planned.needs().iter().filter(|need| !done(need)).count() as u32;
+        let state = if pending_deps == 0 { JobState::Ready } else { JobState::Blocked };
+        self.by_key.insert(planned.key, id);
+        let job = Job {
+            id,
+            planned,
+            sweeps: Vec::new(),
+            priority,
+            state,
+            attempt: Attempt(0),
+            tries_left: self.policy.tries,
+            pending_deps,
+            group_limit: None,
+            not_before: None,
+            holder: None,
+            error: None,
+            finished_at: None,
+            result: None,
+        };
+        self.jobs.insert(id, job);
+        let attempt = Some(Attempt(0));
+        self.events.push(EventView {
+            at: now,
+            sweep: None,
+            job: Some(id),
+            attempt,
+            kind: format!("job.{state}"),
+        });
+        id
+    }
+
+    /// Adds a job to a sweep and its counters.
+    fn join(&mut self, sweep: SweepId, job: JobId, stage: String) -> Result<()> {
+        let row = self.jobs.get_mut(&job).ok_or_else(|| StoreError::missing(format!("job {job}")))?;
+        if let Some(sweep) = self.sweeps.get_mut(&sweep) {
+            let tally = sweep.counters.entry(stage.clone()).or_default().entry(row.state).or_default();
+            tally.jobs += 1;
+            tally.tokens += row.planned.tokens;
+            tally.device_ms += row.result.as_ref().map_or(0, |result| result.device_ms);
+        }
+        row.sweeps.push((sweep, stage));
+        Ok(())
+    }
+
+    /// See [`crate::Store::cancel`].
+    pub(super) fn cancel(&mut self, now: Micros, selection: &Selection) -> Result<u64> {
+        let sweep = self.known_sweep(selection.sweep)?;
+        if sweep.row.state != SweepState::Running {
+            return Ok(0);
+        }
+        let needed_elsewhere = |job: &Job| {
+            let others = job.sweeps.iter().filter(|(id, _)| *id != selection.sweep);
+            others.filter_map(|(id, _)| self.sweeps.get(id)).any(|s| s.row.state == SweepState::Running)
+        };
+        let chosen = self.selected(sweep, selection);
+        let jobs: Vec<_> = chosen
+            .filter(|job| !job.state.is_terminal() && !needed_elsewhere(job))
+            .map(|job| job.task())
+            .collect();
+        for task in &jobs {
+            self.move_job(now, task.job, JobState::Cancelled, |job| job.not_before = None)?;
+            self.end_attempt(now, *task, Outcome::Cancelled);
+        }
+        if selection.jobs.is_empty() {
+            self.move_sweep(now, selection.sweep, SweepState::Cancelled);
+        } else {
+            self.settle(now, selection.sweep);
+        }
+        Ok(jobs.len() as u64)
+    }
+
+    /// See [`crate::Store::retry`].
+    pub(super) fn retry(&mut self, now: Micros, selection: &Selection) -> Result<u64> {
+        let sweep = self.known_sweep(selection.sweep)?;
+        let ended = sweep.row.state.is_terminal();
+        let jobs: BTreeSet<_> = self.selected(sweep, selection).map(|job| job.id).collect();
+        let changed = self.give_fresh_budget(now, &jobs)?;
+        if changed > 0 && ended {
+            self.move_sweep(now, selection.sweep, SweepState::Running);
+        }
+        Ok(changed)
+    }
+
+    fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {
+        self.sweeps.get(&id).ok_or_else(|| StoreError::missing(format!("sweep {id}")))
+    }
+
+    /// The jobs of a sweep that a selection names.
+    fn selected<'a>(&'a self, sweep: &'a Sweep, selection: &'a Selection) -> impl Iterator<Item = &'a Job> {
+        let jobs = sweep.members.iter().filter_map(|(id, _)| self.jobs.get(id));
+        jobs.filter(|job| selection.jobs.is_empty() || selection.jobs.contains(&job.id))
+    }
+
+    /// Makes those of some jobs that ended without an artifact ready or blocked again. Returns how many.
+    fn give_fresh_budget(&mut self, now: Micros, jobs: &BTreeSet<JobId>) -> Result<u64> {
+        let tries = self.policy.tries;
+        let again = jobs
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Skipped));
+        let again: BTreeMap<_, _> = again.map(|job| (job.id, job.pending_deps)).collect();
+        for (id, pending_deps) in &again {
+            let to = if *pending_deps == 0 { JobState::Ready } else { JobState::Blocked };
+            self.move_job(now, *id, to, |job| {
+                job.tries_left = tries;
+                job.group_limit = None;
+                job.not_before = None;
+                job.error = None;
+            })?;
+        }
+        Ok(again.len() as u64)
+    }
+
+    /// Ends the live sweeps that contain a job, as far as nothing in them can move any more.
+    pub(super) fn settle_all_with(&mut self, now: Micros, job: JobId) {
+        let sweeps = self.jobs.get(&job).map(|job| job.sweeps.clone()).unwrap_or_default();
+        for (sweep, _) in sweeps {
+            self.settle(now, sweep);
+        }
+    }
+
+    /// Ends a live sweep in which nothing can move any more.
+    fn settle(&mut self, now: Micros, id: SweepId) {
+        let Some(sweep) = self.sweeps.get(&id).filter(|s| s.row.state == SweepState::Running) else { return };
+        let mut all = Counters::new();
+        for (state, tally) in sweep.counters.values().flatten() {
+            all.entry(*state).or_default().jobs += tally.jobs;
+        }
+        let state = state_of(&all);
+        if state.is_terminal() {
+            self.move_sweep(now, id, state);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! What every job table must do. Each case runs on all implementations.
+
+mod common;
+
+use common::*;
+use coordinator_core::sweep::Progress;
+use coordinator_core::time::Micros;
+use coordinator_store::model::{Ending, Held, JobFilter, RecordedCheckpoint, Selection, Stamp, WorkerState};
+use coordinator_store::{Store, StoreError};
+use proto::error::ErrorCode;
+use proto::id::{Attempt, JobId, Term};
+use proto::pipe::Task;
+use proto::state::{JobState, Outcome, SweepState};
+
+/// Runs a case on every implementation and checks the invariants at its end.
+macro_rules! conformance {
+    ($(#[$doc:meta])* $name:ident, $store:ident => $body:block) => {
+        $(#[$doc])*
+        #[tokio::test]
+        async fn $name() {
+            for (name, table, _dir) in stores().await {
+                println!("{name}");
+                let $store: &dyn Store = &*table;
+                $body
+                check($store, &[]).await;
+            }
+        }
+    };
+}
+
+fn all(sweep: proto::id::SweepId) -> Selection {
+    Selection { sweep, jobs: vec![] }
+}
+
+conformance! {
+    /// From submission to the last commit: dependants wait, inputs resolve, results and scores are shown in plan order.
+    a_sweep_runs_to_its_end, store => {
+        let submitted = store.submit(at(1), small_sweep()).await.unwrap();
+        assert!(!submitted.joined);
+        let worker = worker(store, 2).await;
+        let offers = store.claim(at(3), claim(worker, None, 8)).await.unwrap();
+        let labels: Vec<_> = offers.iter().map(|o| o.label.as_str()).collect();
+        assert_eq!(labels, ["job 2", "job 1"], "longest first, one fan");
+        assert_eq!((offers[0].fan, offers[0].sweep.as_str()), (Some(digest(9)), "sweep 100"));
+        assert_eq!(store.claim(at(3), claim(worker, None, 8)).await.unwrap(), [], "the rest is blocked");
+        let held = store.heartbeat(at(4), worker, running(&tasks(&offers))).await.unwrap();
+        assert_eq!(held, []);
+        for (n, offer) in (1..).zip(&offers) {
+            assert_eq!(store.complete(at(5), worker, offer.task, completion(n)).await.unwrap(), artifact(n));
+        }
+        let offers = store.claim(at(6), claim(worker, None, 8)).await.unwrap();
+        let inputs: Vec<_> = offers[0].inputs.iter().map(|i| (i.name.as_str(), i.artifact.clone())).collect();
+        assert_eq!(inputs, [("dataset", artifact(200)), ("need/1", artifact(2)), ("need/2", artifact(1))]);
+        let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
+        assert_eq!((view.row.state, view.held.len()), (SweepState::Running, 1));
+        store.complete(at(7), worker, offers[0].task, completion(7)).await.unwrap();
+        let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
+        assert_eq!((view.row.state, view.row.finished_at), (SweepState::Succeeded, Some(Micros(7))));
+        assert_eq!(view.results.len(), 1);
+        assert_eq!((view.results[0].artifact.clone(), view.results[0].metrics["correct"].clone()), (artifact(7), 7.into()));
+        let tally = view.stages[0].counters[&JobState::Succeeded];
+        assert_eq!((tally.jobs, tally.tokens, tally.device_ms), (2, 120, 10));
+    }
+}
+
+conformance! {
+    /// Submission is idempotent; another sweep shares what is there and gets results at once.
+    jobs_are_shared_by_key, store => {
+        let first = store.submit(at(1), small_sweep()).await.unwrap();
+        let again = store.submit(at(2), small_sweep()).await.unwrap();
+        assert_eq!((again.sweep, again.joined), (first.sweep, true));
+        let worker = worker(store, 3).await;
+        for offer in store.claim(at(3), claim(worker, None, 8)).await.unwrap() {
+            store.complete(at(4), worker, offer.task, completion(1)).await.unwrap();
+        }
+        let more = vec![job(1, Some(9), 50, &[]), job(4, Some(9), 5, &[1]), job(5, None, 5, &[4])];
+        let other = store.submit(at(5), sweep(101, more)).await.unwrap();
+        assert!(!other.joined);
+        let states = states(store, other.sweep).await;
+        assert_eq!(
+            states.into_iter().collect::<Vec<_>>(),
+            [("job 1".into(), JobState::Succeeded), ("job 4".into(), JobState::Ready), ("job 5".into(), JobState::Blocked)]
+        );
+        let known = store.states(vec![key(1), key(4), key(77)]).await.unwrap();
+        assert_eq!(known.into_values().collect::<Vec<_>>(), [JobState::Succeeded, JobState::Ready]);
+        let done = store.submit(at(6), sweep(102, vec![job(1, Some(9), 50, &[])])).await.unwrap();
+        assert_eq!(store.sweep(done.sweep).await.unwrap().unwrap().row.state, SweepState::Succeeded);
+    }
+}
+
+conformance! {
+    /// A plan that needs a job it lacks changes nothing.
+    a_plan_with_a_gap_is_refused, store => {
+        let refused = store.submit(at(1), sweep(100, vec![job(3, None, 1, &[8])])).await.unwrap_err();
+        assert!(matches!(refused, StoreError::UnknownNeed { key: k, .. } if k == key(8)), "{refused}");
+        assert_eq!(store.sweeps().await.unwrap(), []);
+        assert_eq!(store.facts().await.unwrap(), []);
+    }
+}
+
+conformance! {
+    /// The same commit again is fine, another one gets the winner's, and a commit of an older attempt is refused.
+    one_commit_wins, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 1, &[]), job(2, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let task = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(store.complete(at(4), worker, task, completion(1)).await.unwrap(), artifact(1));
+        assert_eq!(store.complete(at(5), worker, task, completion(1)).await.unwrap(), artifact(1));
+        assert_eq!(store.complete(at(5), worker, task, completion(2)).await.unwrap(), artifact(1));
+        let task = store.claim(at(6), claim(worker, None, 1)).await.unwrap()[0].task;
+        store.fail(at(7), worker, task, Ending::Released).await.unwrap();
+        let newer = store.claim(at(8), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(newer, Task { job: task.job, attempt: Attempt(2) });
+        let stale = store.complete(at(9), worker, task, completion(3)).await.unwrap_err();
+        assert!(matches!(stale, StoreError::StaleAttempt(t) if t == task), "{stale}");
+        let checkpoint = RecordedCheckpoint { step: 1, artifact: artifact(9) };
+        let stale = store.checkpoint(at(9), worker, task, checkpoint).await.unwrap_err();
+        assert!(matches!(stale, StoreError::StaleAttempt(_)), "{stale}");
+        store.complete(at(10), worker, newer, completion(3)).await.unwrap();
+    }
+}
+
+conformance! {
+    /// A write of another term changes nothing.
+    another_term_is_refused, store => {
+        let refused = store.submit(Stamp { term: Term(2), now: Micros(1) }, small_sweep()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::StaleTerm { given: Term(2), current: Term(1) }), "{refused}");
+        assert_eq!(store.sweeps().await.unwrap(), []);
+    }
+}
+
+conformance! {
+    /// After its lease a worker's jobs go to others; what it still sends is refused.
+    silent_workers_lose_their_jobs, store => {
+        let submitted = store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
+        let lost = worker(store, 2).await;
+        let old = store.claim(at(3), claim(lost, None, 1)).await.unwrap()[0].task;
+        store.heartbeat(at(10), lost, running(&[old])).await.unwrap();
+        assert_eq!(store.expire(at(309), Micros(0)).await.unwrap(), 0, "the lease still holds");
+        assert_eq!(store.expire(at(400), Micros(101)).await.unwrap(), 0, "warm-up");
+        assert_eq!(store.expire(at(401), Micros(101)).await.unwrap(), 1);
+        assert_eq!(store.expire(at(402), Micros(101)).await.unwrap(), 0);
+        let workers = store.workers().await.unwrap();
+        assert_eq!((workers[0].state, workers[0].held), (WorkerState::Lost, 0));
+        let refused = store.heartbeat(at(403), lost, running(&[old])).await.unwrap_err();
+        assert!(matches!(refused, StoreError::SessionLost(w) if w == lost), "{refused}");
+        let refused = store.complete(at(403), lost, old, completion(1)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::SessionLost(_)), "{refused}");
+        let other = store.register(at(404), session("other", "1"), vec![]).await.unwrap().worker;
+        let new = store.claim(at(405), claim(other, None, 1)).await.unwrap()[0].task;
+        assert_eq!(new.attempt, Attempt(2));
+        let back = store.register(at(406), session("w", "1"), vec![old]).await.unwrap();
+        assert_eq!((back.worker, back.keep, back.fenced), (lost, vec![], vec![old]));
+        let refused = store.complete(at(407), lost, old, completion(1)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::StaleAttempt(_)), "{refused}");
+        store.complete(at(408), other, new, completion(2)).await.unwrap();
+        assert_eq!(store.complete(at(409), lost, old, completion(1)).await.unwrap(), artifact(2), "the winner's");
+        let filter = JobFilter { sweep: submitted.sweep, stage: None, state: None, limit: 1 };
+        assert_eq!(store.jobs(filter).await.unwrap().jobs[0].tries_left, 3, "an expiry costs no try");
+    }
+}
+
+conformance! {
+    /// A worker that comes back before anybody took its jobs keeps them under the same number.
+    expired_attempts_are_revived, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 1, &[]), job(2, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let first = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let second = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(store.expire(at(900), Micros(0)).await.unwrap(), 2);
+        let unknown = Task { job: JobId(99), attempt: Attempt(1) };
+        let back = store.register(at(901), session("w", "1"), vec![first, unknown]).await.unwrap();
+        assert_eq!((back.keep, back.fenced), (vec![first], vec![unknown]));
+        store.complete(at(902), worker, first, completion(1)).await.unwrap();
+        let again = store.claim(at(903), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(again, Task { job: second.job, attempt: Attempt(2) });
+        let renewed = store.register(at(904), session("w", "1"), vec![again]).await.unwrap();
+        assert_eq!(renewed.keep, [again], "registering again keeps what is held");
+        let empty = store.register(at(905), session("w", "1"), vec![]).await.unwrap();
+        assert_eq!(empty.keep, []);
+        assert_eq!(store.workers().await.unwrap()[0].held, 0, "what the worker does not have is ready again");
+    }
+}
+
+conformance! {
+    /// A new process of a worker takes over at once, and the old one may not return.
+    a_new_incarnation_replaces_the_old, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
+        let old = worker(store, 2).await;
+        let task = store.claim(at(3), claim(old, None, 1)).await.unwrap()[0].task;
+        let new = store.register(at(4), session("w", "2"), vec![task]).await.unwrap();
+        assert_ne!(new.worker, old);
+        assert_eq!(new.fenced, [task], "another process's attempt");
+        let refused = store.register(at(5), session("w", "1"), vec![task]).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Superseded { .. }), "{refused}");
+        let refused = store.heartbeat(at(5), old, vec![]).await.unwrap_err();
+        assert!(matches!(refused, StoreError::SessionLost(_)), "{refused}");
+        assert_eq!(store.workers().await.unwrap().len(), 1);
+        let next = store.claim(at(6), claim(new.worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(next.attempt, Attempt(2));
+    }
+}
+
+conformance! {
+    /// An offer that never arrived is taken back; one that waits in the worker is not.
+    lost_offers_return, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 2, &[]), job(2, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let lost = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let waits = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let held = vec![Held { task: waits, running: false }];
+        store.heartbeat(at(102), worker, held.clone()).await.unwrap();
+        assert_eq!(store.workers().await.unwrap()[0].held, 2);
+        store.heartbeat(at(103), worker, held).await.unwrap();
+        assert_eq!(store.workers().await.unwrap()[0].held, 1);
+        let fenced = store.heartbeat(at(104), worker, running(&[waits, lost])).await.unwrap();
+        assert_eq!(fenced, [lost], "it arrived after all, too late");
+        let facts = store.facts().await.unwrap();
+        assert_eq!(facts[0].outcomes[&Attempt(1)], Some(Outcome::Released));
+    }
+}
+
+conformance! {
+    /// Failures wait, spend the budget and end the job; what waits for it never starts, and the sweep fails.
+    failures_spend_the_budget, store => {
+        let submitted = store.submit(at(1), sweep(100, vec![job(1, None, 1, &[]), job(2, None, 1, &[1])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let mut now = 3;
+        for (tries_left, wait) in [(2, 10), (1, 20)] {
+            let task = store.claim(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
+            store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
+            store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
+            assert_eq!(store.claim(at(now), claim(worker, None, 1)).await.unwrap(), [], "it waits");
+            assert_eq!(store.promote(at(now + wait - 1)).await.unwrap(), 0);
+            now += wait;
+            assert_eq!(store.promote(at(now)).await.unwrap(), 1);
+            let filter = JobFilter { sweep: submitted.sweep, stage: None, state: Some(JobState::Ready), limit: 9 };
+            let page = store.jobs(filter).await.unwrap();
+            assert_eq!((page.matching, page.jobs[0].tries_left), (1, tries_left));
+            assert_eq!(page.jobs[0].error.as_deref(), Some("it was storage"));
+        }
+        let task = store.claim(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
+        store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
+        let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
+        assert_eq!(view.row.state, SweepState::Failed);
+        assert_eq!((view.failures[0].code, view.failures[0].label.as_str()), (Some(ErrorCode::Storage), "job 1"));
+        assert_eq!(states(store, submitted.sweep).await["job 2"], JobState::Blocked);
+        let missing = store.fail(at(now), worker, Task { job: JobId(99), attempt: Attempt(1) }, Ending::Released).await;
+        assert!(matches!(missing, Err(StoreError::StaleAttempt(_))));
+    }
+}
+
+conformance! {
+    /// When a process dies with several jobs, none of them pays, and the group halves until the culprit stands alone and pays.
+    a_dead_process_is_halved, store => {
+        let adapters = (1..=4).map(|n| job(n, Some(9), 10, &[])).collect();
+        let submitted = store.submit(at(1), sweep(100, adapters)).await.unwrap();
+        let worker = worker(store, 2).await;
+        let mut sizes = Vec::new();
+        loop {
+            let now = at(10 + sizes.len() as i64);
+            let group = store.claim(now, claim(worker, None, 8)).await.unwrap();
+            sizes.push(group.len());
+            store.heartbeat(now, worker, running(&tasks(&group))).await.unwrap();
+            for offer in &group {
+                store.fail(now, worker, offer.task, failed(ErrorCode::RunnerDied)).await.unwrap();
+            }
+            if group.len() == 1 {
+                break;
+            }
+        }
+        assert_eq!(sizes, [4, 2, 1]);
+        let filter = JobFilter { sweep: submitted.sweep, stage: None, state: None, limit: 9 };
+        let jobs = store.jobs(filter).await.unwrap().jobs;
+        let tries: Vec<_> = jobs.iter().map(|job| job.tries_left).collect();
+        assert_eq!(tries, [2, 3, 3, 3]);
+        let facts = store.facts().await.unwrap();
+        assert_eq!(facts[1].outcomes[&Attempt(1)], Some(Outcome::Collateral));
+        assert_eq!(facts[0].outcomes[&Attempt(3)], Some(Outcome::Failed));
+    }
+}
+
+conformance! {
+    /// Cancelling ends what no other live sweep needs; the worker is told to stop it.
+    cancelling_spares_shared_jobs, store => {
+        let first = store.submit(at(1), small_sweep()).await.unwrap();
+        let shared = store.submit(at(2), sweep(101, vec![job(1, Some(9), 50, &[])])).await.unwrap();
+        let worker = worker(store, 3).await;
+        let held = tasks(&store.claim(at(4), claim(worker, None, 8)).await.unwrap());
+        assert_eq!(store.cancel(at(5), all(first.sweep)).await.unwrap(), 2);
+        assert_eq!(store.cancel(at(6), all(first.sweep)).await.unwrap(), 0);
+        let states_of = states(store, first.sweep).await;
+        assert_eq!(
+            states_of.into_values().collect::<Vec<_>>(),
+            [JobState::Leased, JobState::Cancelled, JobState::Cancelled]
+        );
+        assert_eq!(store.heartbeat(at(7), worker, running(&held)).await.unwrap(), [held[0]]);
+        let refused = store.complete(at(8), worker, held[0], completion(1)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::StaleAttempt(_)), "{refused}");
+        let row = store.find_sweep("sweep 100").await.unwrap().unwrap();
+        assert_eq!((row.state, row.finished_at), (SweepState::Cancelled, Some(Micros(5))));
+        assert_eq!(store.find_sweep("2").await.unwrap().unwrap().id, shared.sweep);
+        assert_eq!(store.find_sweep("nothing").await.unwrap(), None);
+        store.complete(at(9), worker, held[1], completion(2)).await.unwrap();
+        assert_eq!(store.sweep(shared.sweep).await.unwrap().unwrap().row.state, SweepState::Succeeded);
+    }
+}
+
+conformance! {
+    /// Cancelling some jobs of a sweep ends it once nothing else can move.
+    some_jobs_can_be_cancelled, store => {
+        let submitted = store.submit(at(1), small_sweep()).await.unwrap();
+        let one = Selection { sweep: submitted.sweep, jobs: vec![JobId(1)] };
+        assert_eq!(store.cancel(at(2), one.clone()).await.unwrap(), 1);
+        assert_eq!(store.sweep(submitted.sweep).await.unwrap().unwrap().row.state, SweepState::Running);
+        let worker = worker(store, 3).await;
+        let task = store.claim(at(4), claim(worker, None, 8)).await.unwrap()[0].task;
+        store.complete(at(5), worker, task, completion(1)).await.unwrap();
+        assert_eq!(store.sweep(submitted.sweep).await.unwrap().unwrap().row.state, SweepState::Failed);
+        assert_eq!(store.retry(at(6), one).await.unwrap(), 1);
+        let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
+        assert_eq!((view.row.state, view.row.finished_at), (SweepState::Running, None));
+    }
+}
+
+conformance! {
+    /// Retrying gives failed and cancelled jobs a fresh budget, and so does asking for them in a new sweep.
+    ended_jobs_get_a_fresh_budget, store => {
+        let submitted = store.submit(at(1), small_sweep()).await.unwrap();
+        let worker = worker(store, 2).await;
+        let held = tasks(&store.claim(at(3), claim(worker, None, 1)).await.unwrap());
+        store.fail(at(4), worker, held[0], failed(ErrorCode::Data)).await.unwrap();
+        store.cancel(at(5), all(submitted.sweep)).await.unwrap();
+        let again = store.submit(at(6), small_sweep()).await.unwrap();
+        assert!(!again.joined && again.sweep != submitted.sweep);
+        let states_of = states(store, again.sweep).await;
+        assert_eq!(states_of.into_values().collect::<Vec<_>>(), [JobState::Ready, JobState::Ready, JobState::Blocked]);
+        store.cancel(at(7), all(again.sweep)).await.unwrap();
+        assert_eq!(store.retry(at(8), all(again.sweep)).await.unwrap(), 3);
+        assert_eq!(store.retry(at(9), all(again.sweep)).await.unwrap(), 0);
+        let filter = JobFilter { sweep: again.sweep, stage: None, state: None, limit: 9 };
+        let jobs = store.jobs(filter).await.unwrap().jobs;
+        assert!(jobs.iter().all(|job| job.tries_left == 3 && job.error.is_none()));
+        let next = store.claim(at(10), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(next.attempt, Attempt(2));
+        let missing = store.cancel(at(11), all(proto::id::SweepId(9))).await.unwrap_err();
+        assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+    }
+}
+
+conformance! {
+    /// A new attempt resumes from the highest recorded step; progress is shown and ends with its attempt.
+    checkpoints_and_progress_are_kept, store => {
+        let submitted = store.submit(at(1), sweep(100, vec![job(1, Some(9), 10, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let offer = store.claim(at(3), claim(worker, None, 1)).await.unwrap().remove(0);
+        assert_eq!(offer.checkpoint, None);
+        for step in [20, 10, 20] {
+            let checkpoint = RecordedCheckpoint { step, artifact: artifact(step as u8) };
+            store.checkpoint(at(4), worker, offer.task, checkpoint).await.unwrap();
+        }
+        let half = Progress { step: 5, total: 10, tokens: 50, loss: Some(0.5) };
+        store.record_progress(at(4), vec![(offer.task, half)]).await.unwrap();
+        let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
+        assert_eq!((view.held[0].progress, view.held[0].tokens), (half, 10));
+        store.fail(at(5), worker, offer.task, Ending::Released).await.unwrap();
+        store.record_progress(at(6), vec![(offer.task, Progress::default())]).await.unwrap();
+        let filter = JobFilter { sweep: submitted.sweep, stage: None, state: None, limit: 9 };
+        assert_eq!(store.jobs(filter).await.unwrap().jobs[0].progress, half);
+        let offer = store.claim(at(7), claim(worker, None, 1)).await.unwrap().remove(0);
+        assert_eq!(offer.checkpoint, Some(RecordedCheckpoint { step: 20, artifact: artifact(20) }));
+        assert_eq!((offer.spec.as_str(), offer.fan_limits.as_deref()), ("{\"n\": 1}", Some("{\"slots\": 4}")));
+    }
+}
+
+conformance! {
+    /// A lane that runs a fan is refilled from that fan, up to its slots; a higher priority goes first.
+    lanes_are_refilled_from_their_fan, store => {
+        let jobs = vec![
+            job(1, Some(8), 10, &[]), job(2, Some(9), 30, &[]), job(3, Some(8), 20, &[]), job(4, None, 5, &[]),
+        ];
+        store.submit(at(1), sweep(100, jobs)).await.unwrap();
+        let urgent = coordinator_store::model::NewSweep { priority: 5, ..sweep(101, vec![job(4, None, 5, &[])]) };
+        store.submit(at(2), urgent).await.unwrap();
+        let worker = worker(store, 2).await;
+        let label = |offers: Vec<coordinator_store::model::Offer>| {
+            offers.into_iter().map(|o| o.label).collect::<Vec<_>>()
+        };
+        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 1)).await.unwrap()), ["job 3"]);
+        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 0)).await.unwrap()), [""; 0]);
+        assert_eq!(label(store.claim(at(3), claim(worker, None, 4)).await.unwrap()), ["job 4"], "alone, and first");
+        assert_eq!(label(store.claim(at(3), claim(worker, None, 4)).await.unwrap()), ["job 2"]);
+        assert_eq!(label(store.claim(at(3), claim(worker, Some(9), 4)).await.unwrap()), [""; 0]);
+        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 4)).await.unwrap()), ["job 1"]);
+        let nobody = store.claim(at(3), claim(proto::id::WorkerId(77), None, 1)).await.unwrap_err();
+        assert!(matches!(nobody, StoreError::SessionLost(_)), "{nobody}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Any sequence of calls has the same results on every implementation and breaks no invariant.
+
+mod common;
+
+use common::*;
+use coordinator_core::invariants::JobFacts;
+use coordinator_core::sweep::Progress;
+use coordinator_core::time::Micros;
+use coordinator_store::model::{Ending, JobFilter, RecordedCheckpoint, Selection};
+use coordinator_store::{Store, StoreError};
+use proptest::prelude::*;
+use proto::error::ErrorCode;
+use proto::id::{Attempt, JobId, SweepId, WorkerId};
+use proto::pipe::Task;
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Submit(u8),
+    Cancel(i64, Option<i64>),
+    Retry(i64, Option<i64>),
+    Register(u8, u8, [Task; 2]),
+    Claim(i64, Option<u8>, u32),
+    Heartbeat(i64, [Task; 3], bool),
+    Progress(Task),
+    Checkpoint(i64, Task, u64),
+    Complete(i64, Task, u8),
+    Fail(i64, Task, ErrorCode),
+    Release(i64, Task),
+    Expire,
+    Promote,
+}
+
+/// The sweeps that may be asked for: they overlap.
+fn planned(n: u8) -> coordinator_store::model::NewSweep {
+    match n {
+        0 => small_sweep(),
+        1 => sweep(101, vec![job(2, Some(9), 70, &[]), job(4, Some(8), 20, &[2]), job(5, None, 1, &[4, 2])]),
+        _ => sweep(102, vec![job(6, None, 9, &[]), job(7, None, 9, &[6]), job(1, Some(9), 50, &[])]),
+    }
+}
+
+fn task() -> impl Strategy<Value = Task> {
+    (1..8i64, 1..4u32).prop_map(|(job, attempt)| Task { job: JobId(job), attempt: Attempt(attempt) })
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let worker = || 1..4i64;
+    let code = proptest::sample::select(&ErrorCode::ALL[..]);
+    let selection = || (1..4i64, proptest::option::weighted(0.5, 1..8i64));
+    prop_oneof![
+        2 => (0..3u8).prop_map(Call::Submit),
+        1 => selection().prop_map(|(sweep, job)| Call::Cancel(sweep, job)),
+        1 => selection().prop_map(|(sweep, job)| Call::Retry(sweep, job)),
+        2 => (0..2u8, 0..2u8, [task(), task()]).prop_map(|(name, process, held)| Call::Register(name, process, held)),
+        6 => (worker(), proptest::option::of(8..10u8), 0..4u32).prop_map(|(w, fan, free)| Call::Claim(w, fan, free)),
+        3 => (worker(), [task(), task(), task()], any::<bool>()).prop_map(|(w, held, running)| Call::Heartbeat(w, held, running)),
+        1 => task().prop_map(Call::Progress),
+        1 => (worker(), task(), 0..3u64).prop_map(|(w, task, step)| Call::Checkpoint(w, task, step)),
+        5 => (worker(), task(), 0..4u8).prop_map(|(w, task, n)| Call::Complete(w, task, n)),
+        4 => (worker(), task(), code).prop_map(|(w, task, code)| Call::Fail(w, task, code)),
+        1 => (worker(), task()).prop_map(|(w, task)| Call::Release(w, task)),
+        1 => Just(Call::Expire),
+        2 => Just(Call::Promote),
+    ]
+}
+
+/// What a call answers, as text; errors by their message.
+async fn answer(store: &dyn Store, now: i64, call: Call) -> String {
+    fn text<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+        match answer {
+            Ok(value) => format!("{value:?}"),
+            Err(
+                error @ (StoreError::Database(_) | StoreError::IllegalMove { .. } | StoreError::Corrupt(_)),
+            ) => {
+                panic!("{error}")
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+    let at = at(now);
+    let selection = |sweep, job: Option<i64>| Selection {
+        sweep: SweepId(sweep),
+        jobs: job.map(JobId).into_iter().collect(),
+    };
+    let names = ["a", "b"];
+    match call {
+        Call::Submit(n) => text(store.submit(at, planned(n)).await),
+        Call::Cancel(sweep, job) => text(store.cancel(at, selection(sweep, job)).await),
+        Call::Retry(sweep, job) => text(store.retry(at, selection(sweep, job)).await),
+        Call::Register(name, process, held) => {
+            let session = session(names[usize::from(name)], names[usize::from(process)]);
+            text(store.register(at, session, held.to_vec()).await)
+        }
+        Call::Claim(w, fan, free) => text(store.claim(at, claim(WorkerId(w), fan, free)).await),
+        Call::Heartbeat(w, held, true) => text(store.heartbeat(at, WorkerId(w), running(&held)).await),
+        Call::Heartbeat(w, _, false) => text(store.heartbeat(at, WorkerId(w), vec![]).await),
+        Call::Progress(task) => {
+            let progress = Progress { step: now as u64, total: 1000, tokens: 3, loss: Some(0.25) };
+            text(store.record_progress(at, vec![(task, progress)]).await)
+        }
+        Call::Checkpoint(w, task, step) => {
+            let checkpoint = RecordedCheckpoint { step, artifact: artifact(now as u8) };
+            text(store.checkpoint(at, WorkerId(w), task, checkpoint).await)
+        }
+        Call::Complete(w, task, n) => text(store.complete(at, WorkerId(w), task, completion(n)).await),
+        Call::Fail(w, task, code) => text(store.fail(at, WorkerId(w), task, failed(code)).await),
+        Call::Release(w, task) => text(store.fail(at, WorkerId(w), task, Ending::Released).await),
+        Call::Expire => text(store.expire(at, Micros(0)).await),
+        Call::Promote => text(store.promote(at).await),
+    }
+}
+
+/// Everything that the table shows.
+async fn picture(store: &dyn Store, facts: &[JobFacts]) -> String {
+    let mut shown = format!("{facts:?}\n{:?}\n", store.workers().await.unwrap());
+    for row in store.sweeps().await.unwrap() {
+        let filter = JobFilter { sweep: row.id, stage: None, state: None, limit: 100 };
+        let jobs = store.jobs(filter).await.unwrap();
+        shown += &format!("{:?}\n{jobs:?}\n", store.sweep(row.id).await.unwrap());
+    }
+    shown
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_tables_answer_alike(calls in proptest::collection::vec((call(), 0..60i64), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let tables = stores().await;
+            let mut before = vec![Vec::new(); tables.len()];
+            let mut now = 0;
+            for (call, passed) in calls {
+                now += passed;
+                let mut answers = Vec::new();
+                for ((name, store, _dir), before) in tables.iter().zip(&mut before) {
+                    let answered = answer(&**store, now, call).await;
+                    *before = check(&**store, before).await;
+                    answers.push((name, answered, picture(&**store, before).await));
+                }
+                for other in &answers[1..] {
+                    assert_eq!(answers[0].1, other.1, "{call:?}: {} and {}", answers[0].0, other.0);
+                    assert_eq!(answers[0].2, other.2, "after {call:?}: {} and {}", answers[0].0, other.0);
+                }
+            }
+        });
+    }
+}
