@@ -88,7 +88,12 @@ pub fn answer(task: &Task<'_>, policy: &Policy<'_>, model: &mut dyn Model) -> Re
     Ok(render_calls(&calls))
 }
 
-fn step(task: &Task<'_>, policy: &Policy<'_>, calls: &[Call], model: &mut dyn Model) -> Result<String, Failure> {
+fn step(
+    task: &Task<'_>,
+    policy: &Policy<'_>,
+    calls: &[Call],
+    model: &mut dyn Model,
+) -> Result<String, Failure> {
     let context = history::with_history(task.question, calls);
     let weights = match policy.weights {
         None => Vec::new(),

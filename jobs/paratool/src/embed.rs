@@ -143,11 +143,16 @@ impl Embeddings {
     ///
     /// # Errors
     /// When a text cannot be encoded, or the run is stopped.
-    pub fn of(set: &TrainingSet, encoder: &TextEncoder, progress: &mut dyn Progress) -> Result<Self, Failure> {
+    pub fn of(
+        set: &TrainingSet,
+        encoder: &TextEncoder,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, Failure> {
         let documents = set.tools.iter().map(document);
         let questions = set.traces.iter().map(|trace| trace.question.clone());
         let texts: BTreeSet<String> = documents.chain(questions).collect();
-        let mut encodings = Self { dimension: encoder.dimension(), rows: HashMap::new(), vectors: Vec::new() };
+        let mut encodings =
+            Self { dimension: encoder.dimension(), rows: HashMap::new(), vectors: Vec::new() };
         let (mut pending, mut waiting, mut tokens) = (Vec::<Vec<u32>>::new(), 0, 0);
         let total = texts.len() as u64;
         for (row, text) in texts.iter().enumerate() {
@@ -175,7 +180,10 @@ impl Embeddings {
 
     /// Vectors of texts that are known already, all of one length.
     #[cfg(test)]
-    pub(crate) fn from_vectors(dimension: usize, vectors: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
+    pub(crate) fn from_vectors(
+        dimension: usize,
+        vectors: impl IntoIterator<Item = (String, Vec<f32>)>,
+    ) -> Self {
         let mut known = Self { dimension, rows: HashMap::new(), vectors: Vec::new() };
         for (row, (text, vector)) in vectors.into_iter().enumerate() {
             known.rows.insert(name(&text), row);
@@ -204,7 +212,8 @@ impl Embeddings {
     /// # Errors
     /// When the text was not encoded.
     pub fn vector(&self, text: &str) -> Result<&[f32], Failure> {
-        let row = self.rows.get(&name(text)).and_then(|row| self.vectors.chunks(self.dimension.max(1)).nth(*row));
+        let row =
+            self.rows.get(&name(text)).and_then(|row| self.vectors.chunks(self.dimension.max(1)).nth(*row));
         row.ok_or_else(|| {
             let start: String = text.chars().take(40).collect();
             Failure::Data(format!("the embeddings hold no vector of `{}…`", start.replace('\n', " ")))

@@ -72,7 +72,13 @@ impl Table {
 
 impl Gate {
     /// A fresh gate for vectors of a dimension; `tools` are the keys that a learned table knows.
-    pub(crate) fn new(dimension: usize, hidden: usize, vector: ToolVector, tools: Vec<String>, seeds: [u64; 2]) -> Self {
+    pub(crate) fn new(
+        dimension: usize,
+        hidden: usize,
+        vector: ToolVector,
+        tools: Vec<String>,
+        seeds: [u64; 2],
+    ) -> Self {
         let table = match vector {
             ToolVector::Document => None,
             ToolVector::Learned => Some(Table::random(tools, dimension, seeds[1])),
@@ -119,8 +125,12 @@ impl Gate {
     /// When a vector has another length than the gate's, a weight is not finite, or the device fails.
     pub fn weights(&self, context: &[f32], tools: &[&[f32]], device: &Device) -> Result<Vec<f32>, Failure> {
         let (expected, mut lengths) = (self.dimension(), tools.iter().map(|tool| tool.len()));
-        if let Some(length) = std::iter::once(context.len()).chain(&mut lengths).find(|length| *length != expected) {
-            return Err(Failure::Data(format!("the gate takes vectors of {expected} numbers, not of {length}")));
+        if let Some(length) =
+            std::iter::once(context.len()).chain(&mut lengths).find(|length| *length != expected)
+        {
+            return Err(Failure::Data(format!(
+                "the gate takes vectors of {expected} numbers, not of {length}"
+            )));
         }
         if tools.len() < 2 {
             return Ok(vec![1.0; tools.len()]);

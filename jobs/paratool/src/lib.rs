@@ -6,9 +6,12 @@
 //! | pretrain | [`stage1_pretrain`] | one tool's traces → its adapter |
 //! | embed | [`embed`] | questions and documents → frozen vectors |
 //! | gate | [`stage2_gate`] | vectors and traces → the gate |
+//! | finetune | [`stage3_joint`] | all adapters, the gate, all traces → all adapters |
+//! | evaluate | [`evaluate`] with [`agent`] | held-out entries → answers, verdicts, a report |
 
 pub mod agent;
 pub mod embed;
+pub mod evaluate;
 mod failure;
 pub mod gate;
 mod network;
@@ -19,6 +22,8 @@ pub mod stage1_pretrain;
 pub mod stage2_gate;
 pub mod stage3_joint;
 mod tensors;
+#[cfg(test)]
+mod testing;
 
 pub use failure::Failure;
 pub use progress::{Checkpointing, Progress, Unwatched};

@@ -90,7 +90,11 @@ impl Network {
     ///
     /// # Errors
     /// When the device fails.
-    pub(crate) fn forward(&self, pairs: &[(&[f32], &[f32])], device: &Device) -> Result<(Vec<f32>, Saved), Failure> {
+    pub(crate) fn forward(
+        &self,
+        pairs: &[(&[f32], &[f32])],
+        device: &Device,
+    ) -> Result<(Vec<f32>, Saved), Failure> {
         let [first, second, last] = self.linears(device);
         let x = self.views(pairs, device);
         let before = first.forward(&x);
@@ -135,10 +139,12 @@ impl Network {
         let mut gradients = Vec::with_capacity(pairs.len() * d);
         for ((context, tool), dx) in pairs.iter().zip(dx.chunks(4 * d)) {
             let views = dx[d..2 * d].iter().zip(&dx[2 * d..3 * d]).zip(&dx[3 * d..]);
-            gradients.extend(context.iter().zip(*tool).zip(views).map(|((c, t), ((own, product), distance))| {
-                let sign = if t == c { 0.0 } else { (t - c).signum() };
-                own + c * product + sign * distance
-            }));
+            gradients.extend(context.iter().zip(*tool).zip(views).map(
+                |((c, t), ((own, product), distance))| {
+                    let sign = if t == c { 0.0 } else { (t - c).signum() };
+                    own + c * product + sign * distance
+                },
+            ));
         }
         gradients
     }
@@ -205,7 +211,8 @@ mod tests {
         let (contexts, mut tools) = (vectors(2, 4, 3), vectors(3, 4, 3));
         let weights = [0.5, -1.0, 2.0, 0.25];
         let objective = |network: &Network, tools: &[Vec<f32>]| -> f64 {
-            let pairs: Vec<_> = contexts.iter().zip(tools).map(|(c, t)| (c.as_slice(), t.as_slice())).collect();
+            let pairs: Vec<_> =
+                contexts.iter().zip(tools).map(|(c, t)| (c.as_slice(), t.as_slice())).collect();
             let scores = network.forward(&pairs, &device).unwrap().0;
             scores.iter().zip(weights).map(|(s, w): (_, f32)| f64::from(*s) * f64::from(w)).sum()
         };
@@ -220,7 +227,10 @@ mod tests {
             };
             let difference = (at(step) - at(-2.0 * step)) / (2.0 * f64::from(step));
             network.values_mut()[i] += step;
-            assert!((difference - f64::from(*gradient)).abs() < 2e-3, "value {i}: {difference} and {gradient}");
+            assert!(
+                (difference - f64::from(*gradient)).abs() < 2e-3,
+                "value {i}: {difference} and {gradient}"
+            );
         }
         for (i, gradient) in tool_gradients.iter().enumerate() {
             let (row, column) = (i / 3, i % 3);
@@ -230,7 +240,10 @@ mod tests {
             };
             let difference = (at(step) - at(-2.0 * step)) / (2.0 * f64::from(step));
             tools[row][column] += step;
-            assert!((difference - f64::from(*gradient)).abs() < 2e-3, "tool {i}: {difference} and {gradient}");
+            assert!(
+                (difference - f64::from(*gradient)).abs() < 2e-3,
+                "tool {i}: {difference} and {gradient}"
+            );
         }
     }
 }

@@ -78,7 +78,10 @@ mod tests {
                     (f64::from(scores[i]), objective(&scores, 3, lambda).loss)
                 };
                 let ((low, below), (high, above)) = (moved(-0.01), moved(0.01));
-                assert!(((above - below) / (high - low) - at.gradient[i]).abs() < 1e-4, "λ {lambda}, score {i}");
+                assert!(
+                    ((above - below) / (high - low) - at.gradient[i]).abs() < 1e-4,
+                    "λ {lambda}, score {i}"
+                );
             }
         }
     }

@@ -36,7 +36,8 @@ impl<'a> SampleBuilder<'a> {
     pub fn sample(&self, trace: &Trace, documents: bool) -> Result<Option<Sample>, Failure> {
         let schema = |key: &String| {
             let tool = self.tools.get(key.as_str());
-            tool.map(|tool| &tool.schema).ok_or_else(|| Failure::Data(format!("candidate {key} is no known tool")))
+            tool.map(|tool| &tool.schema)
+                .ok_or_else(|| Failure::Data(format!("candidate {key} is no known tool")))
         };
         let tools = trace.candidates.iter().map(schema).collect::<Result<Vec<_>, _>>()?;
         let request = Request {

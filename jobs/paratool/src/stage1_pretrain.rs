@@ -104,7 +104,8 @@ impl Pretraining {
         folder: &Path,
     ) -> Result<serde_json::Value, Failure> {
         peft::export(adapter, BASE_NAME, folder)?;
-        let mean = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
+        let mean =
+            |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
         let epoch_losses = losses.chunks(self.samples).take(self.epochs).map(mean).collect();
         let metrics = PretrainMetrics { samples: self.samples, dropped: self.dropped, tokens, epoch_losses };
         serde_json::to_value(metrics).map_err(Failure::data)

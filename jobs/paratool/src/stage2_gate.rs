@@ -58,7 +58,9 @@ impl EpochMetrics {
     }
 
     /// What [`EpochMetrics::figures`] gave.
-    fn of([train_loss, accuracy, loss, cross_entropy, entropy, gold_weight, ceiling]: [f32; Self::COUNT]) -> Self {
+    fn of(
+        [train_loss, accuracy, loss, cross_entropy, entropy, gold_weight, ceiling]: [f32; Self::COUNT],
+    ) -> Self {
         Self { train_loss, accuracy, loss, cross_entropy, entropy, gold_weight, ceiling }
     }
 }
@@ -112,7 +114,8 @@ pub fn train(
 
 /// Whether a trace belongs to the held-out share: by its content alone, so every stage and seed agrees.
 pub fn held_out(trace: &Trace, share: f64) -> bool {
-    let content = serde_json::json!([trace.category, trace.tool, trace.question, trace.candidates, trace.answer]);
+    let content =
+        serde_json::json!([trace.category, trace.tool, trace.question, trace.candidates, trace.answer]);
     let digest = digest_of(content.to_string().as_bytes());
     let number = digest.as_bytes().iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte));
     (number as f64) < share * 2f64.powi(64)
@@ -146,10 +149,17 @@ impl<'a> Examples<'a> {
         let index = keys.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect::<BTreeMap<_, _>>();
         let (mut train, mut held, mut single) = (Vec::new(), Vec::new(), 0);
         for trace in &set.traces {
-            let tools = trace.candidates.iter().filter_map(|key| index.get(key.as_str()).copied()).collect::<Vec<_>>();
+            let tools = trace
+                .candidates
+                .iter()
+                .filter_map(|key| index.get(key.as_str()).copied())
+                .collect::<Vec<_>>();
             let gold = trace.candidates.iter().position(|key| *key == trace.tool);
             let Some(gold) = gold.filter(|_| tools.len() == trace.candidates.len()) else {
-                return Err(Failure::Data(format!("tool {}: a trace names an unknown candidate", trace.tool)));
+                return Err(Failure::Data(format!(
+                    "tool {}: a trace names an unknown candidate",
+                    trace.tool
+                )));
             };
             if tools.len() < 2 {
                 single += 1;
@@ -194,12 +204,28 @@ impl<'a> Training<'a> {
         let root = spec.seed.to_string();
         let seeds = ["gate network", "gate tools"].map(|name| seed::derive(&root, name));
         let settings = &spec.gate;
-        let gate = Gate::new(examples.dimension, settings.hidden, settings.tool_vector, examples.keys.clone(), seeds);
+        let gate = Gate::new(
+            examples.dimension,
+            settings.hidden,
+            settings.tool_vector,
+            examples.keys.clone(),
+            seeds,
+        );
         let moments = Moments::new(gate.network().values().len());
         let rows = gate.table().map_or(0, |_| examples.keys.len());
         let row_moments = vec![Moments::new(examples.dimension); rows];
         let optimizer = AdamW { lr: settings.lr, ..AdamW::default() };
-        Self { spec, examples, device, optimizer, gate, moments, row_moments, history: Vec::new(), best: None }
+        Self {
+            spec,
+            examples,
+            device,
+            optimizer,
+            gate,
+            moments,
+            row_moments,
+            history: Vec::new(),
+            best: None,
+        }
     }
 
     fn epoch(&mut self, progress: &mut dyn Progress) -> Result<(), Failure> {
@@ -236,16 +262,19 @@ impl<'a> Training<'a> {
         let share = 1.0 / batch.len() as f64;
         let loss = objectives.iter().map(|objective| objective.loss * share).sum::<f64>();
         if !loss.is_finite() {
-            return Err(Failure::NonFinite(format!("gate, step {}: the loss is not finite", self.moments.steps)));
+            return Err(Failure::NonFinite(format!(
+                "gate, step {}: the loss is not finite",
+                self.moments.steps
+            )));
         }
         let d_scores = objectives.iter().flat_map(|o| o.gradient.iter().map(|g| (g * share) as f32));
         let d_scores = d_scores.collect::<Vec<_>>();
         let (gradient, d_tools) = self.gate.network().backward(&pairs, saved, &d_scores, self.device)?;
         drop(pairs);
         let (optimizer, values) = (self.optimizer, self.gate.network_mut().values_mut());
-        optimizer.step(optimizer.lr, values, &gradient, &mut self.moments).map_err(|error| {
-            Failure::NonFinite(format!("gate, step {}: {error}", self.moments.steps))
-        })?;
+        optimizer
+            .step(optimizer.lr, values, &gradient, &mut self.moments)
+            .map_err(|error| Failure::NonFinite(format!("gate, step {}: {error}", self.moments.steps)))?;
         self.step_rows(batch, &d_tools)?;
         Ok(loss)
     }
@@ -264,9 +293,9 @@ impl<'a> Training<'a> {
         let rows = table.values_mut().chunks_mut(dimension).zip(&mut self.row_moments).enumerate();
         for (row, (values, moments)) in rows {
             let Some(gradient) = gradients.get(&row) else { continue };
-            optimizer.step(optimizer.lr, values, gradient, moments).map_err(|error| {
-                Failure::NonFinite(format!("gate, tool {row}: {error}"))
-            })?;
+            optimizer
+                .step(optimizer.lr, values, gradient, moments)
+                .map_err(|error| Failure::NonFinite(format!("gate, tool {row}: {error}")))?;
         }
         Ok(())
     }
@@ -297,7 +326,10 @@ impl<'a> Training<'a> {
             Some(table) => &table.values()[tool * dimension..(tool + 1) * dimension],
             None => self.examples.documents[tool],
         };
-        batch.iter().flat_map(|example| example.tools.iter().map(move |tool| (example.context, vector(*tool)))).collect()
+        batch
+            .iter()
+            .flat_map(|example| example.tools.iter().map(move |tool| (example.context, vector(*tool))))
+            .collect()
     }
 }
 

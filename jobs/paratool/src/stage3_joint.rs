@@ -19,7 +19,9 @@ use jobs_data::set::TrainingSet;
 use jobs_data::trace::Trace;
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::Decoder;
-use jobs_lora::{AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, peft};
+use jobs_lora::{
+    AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, peft,
+};
 use jobs_spec::job::FinetuneSpec;
 use jobs_spec::manifest::{FinetuneOrder, Learners};
 use jobs_text::Chat;
@@ -98,8 +100,9 @@ impl Finetuned {
     /// When a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Failure> {
         let each = self.tools.iter().zip(&self.adapters);
-        each.into_iter()
-            .try_for_each(|(tool, adapter)| Ok(peft::export(adapter, BASE_NAME, &adapter_folder(folder, tool))?))
+        each.into_iter().try_for_each(|(tool, adapter)| {
+            Ok(peft::export(adapter, BASE_NAME, &adapter_folder(folder, tool))?)
+        })
     }
 }
 
@@ -160,7 +163,8 @@ impl Lessons {
     fn of(inputs: &Inputs<'_>) -> Result<Self, Failure> {
         let (spec, set) = (inputs.spec, inputs.set);
         let builder = SampleBuilder::new(inputs.chat, &spec.prompt, &set.tools);
-        let index = spec.tools.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect::<HashMap<_, _>>();
+        let index =
+            spec.tools.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect::<HashMap<_, _>>();
         let vectors = Vectors::of(inputs)?;
         let (mut lessons, mut dropped, mut untaught) = (Vec::new(), 0, 0);
         for trace in &set.traces {
@@ -235,10 +239,14 @@ impl<'a> Training<'a> {
             let (got, expected) = (inputs.adapters.len(), spec.tools.len());
             return Err(Failure::Data(format!("{got} adapters for {expected} tools")));
         }
-        let misfit = spec.tools.iter().zip(&inputs.adapters).find(|(_, adapter)| adapter.shape() != inputs.shape);
+        let misfit =
+            spec.tools.iter().zip(&inputs.adapters).find(|(_, adapter)| adapter.shape() != inputs.shape);
         if let Some((tool, adapter)) = misfit {
             let found = adapter.shape();
-            return Err(Failure::Data(format!("tool {tool}: its adapter is {found}, expected {}", inputs.shape)));
+            return Err(Failure::Data(format!(
+                "tool {tool}: its adapter is {found}, expected {}",
+                inputs.shape
+            )));
         }
         let settings = &spec.finetune;
         let optimizer = AdamW { lr: settings.lr, weight_decay: settings.weight_decay, ..AdamW::default() };
@@ -256,7 +264,8 @@ impl<'a> Training<'a> {
     /// The traces of the next step.
     fn batch(&self) -> Vec<&'a Lesson> {
         let settings = &self.inputs.spec.finetune;
-        let (epoch, step) = (self.losses.len() / self.steps_per_epoch(), self.losses.len() % self.steps_per_epoch());
+        let (epoch, step) =
+            (self.losses.len() / self.steps_per_epoch(), self.losses.len() % self.steps_per_epoch());
         let lessons = &self.lessons.lessons;
         let order = match settings.order {
             FinetuneOrder::Records => (0..lessons.len()).collect(),
@@ -275,7 +284,8 @@ impl<'a> Training<'a> {
         let role = |lesson: &Lesson, tool: usize| -> Role {
             (tool, learners == Learners::All || lesson.gold == Some(tool))
         };
-        let roles = batch.iter().flat_map(|lesson| lesson.experts.iter().map(|(tool, _)| role(lesson, *tool)));
+        let roles =
+            batch.iter().flat_map(|lesson| lesson.experts.iter().map(|(tool, _)| role(lesson, *tool)));
         let roles = roles.collect::<BTreeSet<_>>();
         let mut bank = Bank::new(self.inputs.shape, self.inputs.decoder.device());
         let mut slots = BTreeMap::new();
@@ -288,7 +298,9 @@ impl<'a> Training<'a> {
         for part in passes(batch) {
             let route = |lesson: &Lesson| {
                 let experts = lesson.experts.iter();
-                experts.filter_map(|(tool, weight)| Some((*slots.get(&role(lesson, *tool))?, *weight))).collect()
+                experts
+                    .filter_map(|(tool, weight)| Some((*slots.get(&role(lesson, *tool))?, *weight)))
+                    .collect()
             };
             sum += self.pass(&bank, part, route, 1.0 / batch.len() as f32, &mut gradients)?;
         }
@@ -323,7 +335,13 @@ impl<'a> Training<'a> {
         Ok(losses.into_iter().map(f64::from).sum())
     }
 
-    fn update(&mut self, bank: &mut Bank, tool: usize, slot: SlotId, gradients: &Gradients) -> Result<(), Failure> {
+    fn update(
+        &mut self,
+        bank: &mut Bank,
+        tool: usize,
+        slot: SlotId,
+        gradients: &Gradients,
+    ) -> Result<(), Failure> {
         let parameters = self.inputs.shape.parameters();
         let moments = self.moments.entry(tool).or_insert_with(|| Moments::new(parameters));
         let stepped = bank.step(slot, &self.optimizer, self.optimizer.lr, gradients, moments).map(|_| ());
@@ -342,7 +360,8 @@ impl<'a> Training<'a> {
     }
 
     fn metrics(&self, tokens: u64) -> FinetuneMetrics {
-        let mean = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
+        let mean =
+            |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
         FinetuneMetrics {
             traces: self.lessons.lessons.len(),
             dropped: self.lessons.dropped,

@@ -6,9 +6,9 @@ use jobs_lora::Moments;
 use serde::{Deserialize, Serialize};
 
 use super::{EpochMetrics, Training};
+use crate::Failure;
 use crate::gate::Gate;
 use crate::tensors::{self, Contents, Named};
-use crate::Failure;
 
 const FILE: &str = "state.safetensors";
 
@@ -52,7 +52,10 @@ impl Training<'_> {
         let (found, expected) = (&contents.header.training, self.description());
         let rows = self.row_moments.len();
         if *found != expected || contents.header.row_steps.len() != rows {
-            return Err(Failure::Data(format!("{}: a checkpoint of {found}, expected {expected}", file.display())));
+            return Err(Failure::Data(format!(
+                "{}: a checkpoint of {found}, expected {expected}",
+                file.display()
+            )));
         }
         let (count, dimension) = (self.moments.first.len(), self.examples.dimension);
         self.moments.first = contents.take(&file, "first", &[count])?;
@@ -61,8 +64,9 @@ impl Training<'_> {
         let first = contents.take(&file, "rows.first", &[rows * dimension])?;
         let second = contents.take(&file, "rows.second", &[rows * dimension])?;
         let pairs = first.chunks(dimension).zip(second.chunks(dimension)).zip(&contents.header.row_steps);
-        self.row_moments =
-            pairs.map(|((m, v), steps)| Moments { first: m.to_vec(), second: v.to_vec(), steps: *steps }).collect();
+        self.row_moments = pairs
+            .map(|((m, v), steps)| Moments { first: m.to_vec(), second: v.to_vec(), steps: *steps })
+            .collect();
         take_gate(&mut contents, &file, "now", &mut self.gate)?;
         if let Some(epoch) = contents.header.best_epoch {
             let mut best = self.gate.clone();
@@ -91,7 +95,12 @@ fn gate_parts<'a>(prefix: &str, gate: &'a Gate) -> Vec<Named<'a>> {
     std::iter::once(part(&format!("{prefix}.network"), gate.network().values())).chain(table).collect()
 }
 
-fn take_gate(contents: &mut Contents<Header>, file: &Path, prefix: &str, gate: &mut Gate) -> Result<(), Failure> {
+fn take_gate(
+    contents: &mut Contents<Header>,
+    file: &Path,
+    prefix: &str,
+    gate: &mut Gate,
+) -> Result<(), Failure> {
     let values = gate.network_mut().values_mut();
     let saved = contents.take(file, &format!("{prefix}.network"), &[values.len()])?;
     values.copy_from_slice(&saved);

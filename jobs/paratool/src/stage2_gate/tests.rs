@@ -63,7 +63,7 @@ fn separable_traces_lead_to_the_ceiling() {
     for candidates in [2, 4, 10] {
         let toy = toy(12, candidates, 16);
         for (lambda, tolerance) in [(0.4, 0.01), (0.8, 0.01), (0.0, 0.01)] {
-            let metrics = trained(&spec(lambda, 40, ToolVector::Document), &toy).1;
+            let metrics = trained(&spec(lambda, 200, ToolVector::Document), &toy).1;
             let last = metrics.epochs.last().unwrap();
             assert_eq!(last.accuracy, 1.0);
             assert!((f64::from(last.ceiling) - ceiling(candidates, lambda)).abs() < 1e-6);
@@ -98,7 +98,9 @@ fn one_candidate_gets_weight_one_and_teaches_nothing() {
     let (gate, metrics) = trained(&spec(0.6, 2, ToolVector::Document), &toy);
     assert_eq!((metrics.single, metrics.trained, metrics.best_epoch), (12, 0, None));
     assert_eq!(gate.weights(&[0.0; 3], &[&[1.0; 3]], &Device::flex()).unwrap(), [1.0]);
-    assert!(gate.weights(&[0.0; 2], &[&[1.0; 3]], &Device::flex()).unwrap_err().to_string().contains("not of 2"));
+    assert!(
+        gate.weights(&[0.0; 2], &[&[1.0; 3]], &Device::flex()).unwrap_err().to_string().contains("not of 2")
+    );
 }
 
 #[test]
@@ -177,7 +179,8 @@ fn a_resumed_training_gives_the_same_bytes() {
 #[test]
 fn the_held_out_share_depends_on_content_alone() {
     let (set, _) = toy(12, 3, 40);
-    let share = |traces: &[Trace]| traces.iter().filter(|t| held_out(t, 0.2)).count() as f64 / traces.len() as f64;
+    let share =
+        |traces: &[Trace]| traces.iter().filter(|t| held_out(t, 0.2)).count() as f64 / traces.len() as f64;
     assert!((share(&set.traces) - 0.2).abs() < 0.05);
     assert!(set.traces.iter().all(|trace| !held_out(trace, 0.0) && held_out(trace, 1.0)));
 }

@@ -6,8 +6,8 @@ use jobs_lora::{Adapter, Moments};
 use serde::{Deserialize, Serialize};
 
 use super::Training;
-use crate::tensors::{self, Named};
 use crate::Failure;
+use crate::tensors::{self, Named};
 
 const FILE: &str = "state.safetensors";
 
@@ -24,11 +24,14 @@ impl Training<'_> {
     pub(super) fn save(&self, folder: &Path) -> Result<(), Failure> {
         let clocks = self.moments.iter().map(|(tool, moments)| (*tool, moments.steps)).collect();
         let header = Header { training: self.description(), steps: self.losses.len(), clocks };
-        let mut parts: Vec<Named<'_>> = vec![("losses".to_owned(), vec![self.losses.len()], (&self.losses).into())];
+        let mut parts: Vec<Named<'_>> =
+            vec![("losses".to_owned(), vec![self.losses.len()], (&self.losses).into())];
         for (tool, moments) in &self.moments {
             let values = self.inputs.adapters[*tool].values();
             let states = [("values", values), ("first", &moments.first), ("second", &moments.second)];
-            parts.extend(states.map(|(name, values)| (format!("{tool}.{name}"), vec![values.len()], values.into())));
+            parts.extend(
+                states.map(|(name, values)| (format!("{tool}.{name}"), vec![values.len()], values.into())),
+            );
         }
         tensors::write(&folder.join(FILE), &header, &parts)
     }
@@ -39,7 +42,10 @@ impl Training<'_> {
         let damaged = |cause: String| Failure::Data(format!("{}: {cause}", file.display()));
         let expected = self.description();
         if contents.header.training != expected {
-            return Err(damaged(format!("a checkpoint of {}, expected {expected}", contents.header.training)));
+            return Err(damaged(format!(
+                "a checkpoint of {}, expected {expected}",
+                contents.header.training
+            )));
         }
         if contents.header.steps > self.total() {
             return Err(damaged(format!("step {} of {}", contents.header.steps, self.total())));
