@@ -1,4 +1,10 @@
 //! The coordinator as a library, so that tests and the embedded `run` can serve in process: services, loops, and what feeds them.
 
+pub mod cli;
+pub mod config;
+pub mod embedded;
 pub mod loops;
+pub mod node;
+pub mod output;
+pub mod plan;
 pub mod server;

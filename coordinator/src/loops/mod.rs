@@ -15,7 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// Runs `pass` on a timer until shutdown.
-async fn every<F: Future<Output = ()>>(period: Duration, shutdown: CancellationToken, mut pass: impl FnMut() -> F) {
+async fn every<F: Future<Output = ()>>(
+    period: Duration,
+    shutdown: CancellationToken,
+    mut pass: impl FnMut() -> F,
+) {
     let mut timer = interval(period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(timer.tick()).await.is_some() {

@@ -10,6 +10,7 @@ mod refuse;
 mod submit;
 
 pub use context::Settings;
+pub use submit::preview;
 
 pub(crate) use context::Context;
 pub(crate) use fleet::FleetService;

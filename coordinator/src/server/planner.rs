@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use jobs_spec::job::PlannedJob;
 use proto::id::Digest;
+use worker_artifacts::Import;
 
 /// A manifest as an operator sends it.
 #[derive(Clone, Debug)]
@@ -33,41 +34,6 @@ pub struct Planned {
     pub notes: Vec<String>,
     /// Every artifact that a job names as [`jobs_spec::job::Input::Artifact`].
     pub imports: Vec<Import>,
-}
-
-/// An artifact that comes from files instead of a job.
-#[derive(Clone, Debug)]
-pub struct Import {
-    /// The digest of the artifact's manifest, as the jobs' inputs name it.
-    pub digest: Digest,
-    /// The manifest's key in the object store.
-    pub path: String,
-    /// The manifest itself, whose SHA-256 is `digest`.
-    pub manifest: Vec<u8>,
-    /// The artifact's files.
-    pub files: Vec<ImportFile>,
-}
-
-/// One file of an [`Import`].
-#[derive(Clone, Debug)]
-pub struct ImportFile {
-    /// Its path inside the artifact.
-    pub name: String,
-    /// The SHA-256 of its content, which names its blob.
-    pub digest: Digest,
-    /// Its size.
-    pub bytes: u64,
-    /// Where the content is.
-    pub source: ImportSource,
-}
-
-/// Where an imported file's content is.
-#[derive(Clone, Debug)]
-pub enum ImportSource {
-    /// A file on the coordinator's machine.
-    File(PathBuf),
-    /// Content that the planner wrote.
-    Bytes(Vec<u8>),
 }
 
 /// Why a manifest cannot be planned or its inputs cannot be imported: one line with file, line and field.

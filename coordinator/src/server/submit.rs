@@ -14,7 +14,7 @@ use super::planner::Planned;
 /// A planned sweep as the job table records it.
 pub(super) fn new_sweep(planned: &Planned) -> Result<NewSweep, Status> {
     let imports: BTreeMap<_, _> =
-        planned.imports.iter().map(|import| (import.digest, &import.path)).collect();
+        planned.imports.iter().map(|import| (import.artifact.digest, &import.artifact.path)).collect();
     let jobs = planned.jobs.iter().map(|job| new_job(job, &imports)).collect::<Result<_, _>>()?;
     Ok(NewSweep {
         name: planned.name.clone(),
@@ -54,7 +54,7 @@ fn new_job(job: &PlannedJob, imports: &BTreeMap<Digest, &String>) -> Result<NewJ
 }
 
 /// What submitting a plan would do, stage by stage, given where its jobs stand in the table.
-pub(super) fn preview(planned: &Planned, states: &BTreeMap<JobKey, JobState>) -> v1::PlanReply {
+pub fn preview(planned: &Planned, states: &BTreeMap<JobKey, JobState>) -> v1::PlanReply {
     let stage = |name: &String| {
         let mut plan = v1::StagePlan { stage: name.clone(), ..Default::default() };
         for job in planned.jobs.iter().filter(|job| job.spec.kind() == name) {

@@ -1,0 +1,96 @@
+//! The commands, one file each. Data goes to standard output, everything else to standard error; an error is one line and exit code 1.
+
+mod cancel;
+mod connect;
+mod failure;
+mod follow;
+mod jobs;
+mod manifest_file;
+mod plan;
+mod retry;
+mod run;
+mod serve;
+mod signal;
+mod status;
+mod submit;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// Owns the job table: plans sweeps, leases jobs to workers, answers operators.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a manifest to its end on this machine; run again to resume.
+    Run(run::RunArgs),
+    /// Serve workers and operators until told to stop.
+    Serve(serve::ServeArgs),
+    /// Show what submitting a manifest would do; changes nothing.
+    Plan(plan::PlanArgs),
+    /// Hand a manifest to a coordinator.
+    Submit(submit::SubmitArgs),
+    /// Show sweeps and workers.
+    Status(status::StatusArgs),
+    /// List the jobs of a sweep.
+    Jobs(jobs::JobsArgs),
+    /// End a sweep, or some of its jobs, without a result.
+    Cancel(cancel::CancelArgs),
+    /// Give failed and cancelled jobs of a sweep a new attempt.
+    Retry(retry::RetryArgs),
+}
+
+/// Which coordinator a client command talks to.
+#[derive(Debug, Args)]
+struct CoordinatorArgs {
+    /// The coordinator's address.
+    #[arg(
+        long = "coordinator",
+        value_name = "URL",
+        env = "QUIVER_COORDINATOR",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    url: String,
+}
+
+/// Which sweep, or which jobs of it.
+#[derive(Debug, Args)]
+struct SelectArgs {
+    /// The sweep's id or name; of several of one name the newest.
+    sweep: String,
+    /// Only these jobs, by id.
+    #[arg(long = "job", value_name = "ID")]
+    jobs: Vec<i64>,
+}
+
+impl From<SelectArgs> for proto::v1::SelectRequest {
+    fn from(select: SelectArgs) -> Self {
+        Self { sweep: select.sweep, jobs: select.jobs }
+    }
+}
+
+/// Runs the command of the command line.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Plan(args) => plan::run(args).await,
+        Command::Submit(args) => submit::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Jobs(args) => jobs::run(args).await,
+        Command::Cancel(args) => cancel::run(args).await,
+        Command::Retry(args) => retry::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

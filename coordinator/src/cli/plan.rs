@@ -1,0 +1,64 @@
+//! `plan`: what submitting a manifest would do. Asks a coordinator where one is named; otherwise looks into a folder that `run` uses.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use coordinator_store::{SqliteStore, Store};
+use proto::v1;
+
+use super::connect::{answer, connect};
+use super::{CoordinatorArgs, Failure, manifest_file};
+use crate::config::{Flags, Settings};
+use crate::output::{plan_table, print, print_json, tell, view};
+use crate::plan;
+use crate::server::{planner, preview};
+
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The manifest.
+    manifest: PathBuf,
+    /// Ask this coordinator; without, look into `--dir`.
+    #[arg(long = "coordinator", value_name = "URL", env = "QUIVER_COORDINATOR", conflicts_with = "dir")]
+    url: Option<String>,
+    /// Folder of the results of `run`.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: PlanArgs) -> Result<(), Failure> {
+    let request = manifest_file::request(&args.manifest)?;
+    let reply = match args.url {
+        Some(url) => {
+            let mut operator = connect(&CoordinatorArgs { url }).await?;
+            answer(operator.plan(request).await)?
+        }
+        None => offline(request, args.dir).await?,
+    };
+    if args.json {
+        return Ok(print_json(&view::Plan::from(reply))?);
+    }
+    reply.notes.iter().for_each(|note| tell(note));
+    Ok(print(&plan_table(&reply))?)
+}
+
+/// Plans here, and compares with the folder's table if there is one.
+async fn offline(request: v1::PlanRequest, dir: Option<PathBuf>) -> Result<v1::PlanReply, Failure> {
+    let settings = Settings::load(None, Flags { dir, ..Flags::default() })?;
+    let v1::PlanRequest { manifest, folder, file } = request;
+    let planned = plan::plan(&planner::PlanRequest { manifest, folder: folder.into(), file })?;
+    let database = settings.database();
+    let states = if database.is_file() {
+        let table = SqliteStore::open(&database, settings.policy()).await?;
+        let states = table.states(planned.jobs.iter().map(|job| job.key).collect()).await?;
+        table.close().await;
+        states
+    } else {
+        BTreeMap::new()
+    };
+    Ok(preview(&planned, &states))
+}

@@ -1,0 +1,28 @@
+//! `retry`: give failed and cancelled jobs a new attempt.
+
+use clap::Args;
+
+use super::connect::{answer, connect};
+use super::{CoordinatorArgs, Failure, SelectArgs};
+use crate::output::{print, print_json, view};
+
+/// What `retry` takes.
+#[derive(Debug, Args)]
+pub(super) struct RetryArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    coordinator: CoordinatorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: RetryArgs) -> Result<(), Failure> {
+    let mut operator = connect(&args.coordinator).await?;
+    let reply = answer(operator.retry(proto::v1::SelectRequest::from(args.select)).await)?;
+    if args.json {
+        return Ok(print_json(&view::Changed::from(reply))?);
+    }
+    Ok(print(&format!("{} jobs to be tried again", reply.changed))?)
+}

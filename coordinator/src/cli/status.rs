@@ -1,0 +1,40 @@
+//! `status`: sweeps and workers.
+
+use clap::Args;
+use proto::v1::StatusRequest;
+
+use super::connect::{answer, connect};
+use super::{CoordinatorArgs, Failure};
+use crate::output::{print, print_json, score_table, sweeps_table, view, workers_table};
+
+/// What `status` takes.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// A sweep's id or name; all sweeps without.
+    sweep: Option<String>,
+    #[command(flatten)]
+    coordinator: CoordinatorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
+    let mut operator = connect(&args.coordinator).await?;
+    let one = args.sweep.is_some();
+    let request = StatusRequest { sweep: args.sweep.unwrap_or_default() };
+    let status = answer(operator.status(request).await)?;
+    if args.json {
+        return Ok(print_json(&view::Status::from(status))?);
+    }
+    print(&sweeps_table(&status.sweeps))?;
+    for sweep in status.sweeps.iter().filter(|_| one) {
+        for failure in &sweep.failures {
+            print(&format!("{} {}: {}: {}", failure.stage, failure.label, failure.code, failure.message))?;
+        }
+        if !sweep.scores.is_empty() {
+            print(&score_table(&sweep.scores))?;
+        }
+    }
+    Ok(print(&workers_table(&status.workers))?)
+}

@@ -1,0 +1,194 @@
+//! What a coordinator can be told: defaults, then a file, then `QUIVER_…` variables, then flags.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coordinator_core::policy::Policy;
+use proto_kit::config::ConfigError;
+use proto_kit::telemetry::Format;
+use serde::{Deserialize, Serialize};
+
+/// The port that coordinators listen on unless told otherwise.
+pub const PORT: u16 = 7700;
+
+/// A coordinator's settings. Field names are keys of the file (TOML) and, in capitals behind `QUIVER_`, names of variables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Address that workers and operators connect to.
+    pub listen: SocketAddr,
+    /// Folder of the job table and the object store, where these are not named themselves.
+    pub dir: PathBuf,
+    /// The job table's file; `table.sqlite` in `dir` by default.
+    pub database: Option<PathBuf>,
+    /// The object store's URL or folder; `store` in `dir` by default.
+    pub store: Option<String>,
+    /// What is logged: a level, or directives by module. `info` by default, `warn` for `run`.
+    pub log: Option<String>,
+    /// How a log line looks: `pretty`, `compact` or `json`.
+    pub log_format: Format,
+    /// How long a worker's session lives after its last heartbeat.
+    #[serde(with = "human")]
+    pub lease_ttl: Duration,
+    /// How often a worker is asked to send a heartbeat.
+    #[serde(with = "human")]
+    pub heartbeat: Duration,
+    /// How long an offer may stay out of its worker's heartbeats before it counts as lost.
+    #[serde(with = "human")]
+    pub ack_timeout: Duration,
+    /// Tries of a job before it fails for good.
+    pub tries: u32,
+    /// The wait after a job's first failure; it doubles with each further one.
+    #[serde(with = "human")]
+    pub backoff: Duration,
+    /// The longest such wait.
+    #[serde(with = "human")]
+    pub backoff_cap: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap } = Policy::default();
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            dir: PathBuf::from("quiver-data"),
+            database: None,
+            store: None,
+            log: None,
+            log_format: Format::default(),
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+        }
+    }
+}
+
+/// Settings that may be given as flags; `None` where a flag is absent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    /// See [`Settings::listen`].
+    pub listen: Option<SocketAddr>,
+    /// See [`Settings::dir`].
+    pub dir: Option<PathBuf>,
+    /// See [`Settings::database`].
+    pub database: Option<PathBuf>,
+    /// See [`Settings::store`].
+    pub store: Option<String>,
+    /// See [`Settings::log`].
+    pub log: Option<String>,
+}
+
+/// Settings that cannot be used: one line.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A layer is wrong.
+    #[error(transparent)]
+    Layer(#[from] ConfigError),
+    /// A session would run out between two heartbeats.
+    #[error("`heartbeat` ({heartbeat:?}) must be at most half of `lease_ttl` ({lease_ttl:?}) and above 0")]
+    Heartbeat {
+        /// As set.
+        heartbeat: Duration,
+        /// As set.
+        lease_ttl: Duration,
+    },
+    /// A job would never be tried.
+    #[error("`tries` must be at least 1")]
+    Tries,
+}
+
+impl Settings {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// The first key or value that is wrong, with its source.
+    pub fn load(file: Option<&Path>, flags: Flags) -> Result<Self, SettingsError> {
+        let settings: Self = proto_kit::config::load(file, flags)?;
+        let Self { heartbeat, lease_ttl, tries, .. } = settings;
+        if heartbeat.is_zero() || heartbeat > lease_ttl / 2 {
+            return Err(SettingsError::Heartbeat { heartbeat, lease_ttl });
+        }
+        if tries == 0 {
+            return Err(SettingsError::Tries);
+        }
+        Ok(settings)
+    }
+
+    /// Where the job table is.
+    pub fn database(&self) -> PathBuf {
+        self.database.clone().unwrap_or_else(|| self.dir.join("table.sqlite"))
+    }
+
+    /// Where artifacts are.
+    pub fn store(&self) -> String {
+        self.store.clone().unwrap_or_else(|| self.dir.join("store").display().to_string())
+    }
+
+    /// Deadlines and budgets.
+    pub fn policy(&self) -> Policy {
+        let Self { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap, .. } = *self;
+        Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap }
+    }
+}
+
+/// Durations as people write them: `30s`, `1m 30s`.
+mod human {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map_err(|error| D::Error::custom(format!("`{text}` is no duration like `30s`: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, SettingsError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("quiver.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), Flags::default())
+    }
+
+    #[test]
+    fn a_file_and_flags_set_what_they_name() {
+        let settings = load("lease_ttl = \"1m\"\ndir = \"/data\"\n").unwrap();
+        assert_eq!(settings.lease_ttl, Duration::from_secs(60));
+        assert_eq!(settings.database(), Path::new("/data/table.sqlite"));
+        assert_eq!(settings.store(), "/data/store");
+        assert_eq!(settings.policy().tries, Policy::default().tries);
+        let flags = Flags { dir: Some("x".into()), ..Flags::default() };
+        assert_eq!(Settings::load(None, flags).unwrap().dir, Path::new("x"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line() {
+        for (text, expected) in [
+            ("lease_tll = \"1m\"", "unknown setting `lease_tll`; the nearest valid one is `lease_ttl`"),
+            ("lease_ttl = \"soon\"", "`soon` is no duration like `30s`"),
+            ("listen = \"here\"", "`listen`"),
+            (
+                "heartbeat = \"20s\"",
+                "`heartbeat` (20s) must be at most half of `lease_ttl` (30s) and above 0",
+            ),
+            ("tries = 0", "`tries` must be at least 1"),
+        ] {
+            let message = load(text).unwrap_err().to_string();
+            assert!(message.contains(expected) && !message.contains('\n'), "{message}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Tables of plans, sweeps, jobs and workers.
+
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use proto::v1;
+
+/// What submitting would do, per stage.
+pub fn plan_table(plan: &v1::PlanReply) -> String {
+    let mut table = new(&["stage", "jobs", "new", "cached", "running"]);
+    for stage in &plan.stages {
+        table.add_row([
+            stage.stage.clone(),
+            stage.jobs.to_string(),
+            stage.fresh.to_string(),
+            stage.cached.to_string(),
+            stage.running.to_string(),
+        ]);
+    }
+    align_right(&mut table, 1..5);
+    table.to_string()
+}
+
+/// Sweeps with their stages.
+pub fn sweeps_table(sweeps: &[v1::Sweep]) -> String {
+    let mut table =
+        new(&["sweep", "name", "state", "stage", "jobs", "done", "running", "failed", "loss", "left"]);
+    for sweep in sweeps {
+        let left = left(sweep).unwrap_or_default();
+        for (i, stage) in sweep.stages.iter().enumerate() {
+            let count =
+                |states: &[&str]| -> u64 { states.iter().filter_map(|state| stage.states.get(*state)).sum() };
+            let first = |text: String| if i == 0 { text } else { String::new() };
+            table.add_row([
+                first(sweep.id.to_string()),
+                first(sweep.name.clone()),
+                first(sweep.state.clone()),
+                stage.name.clone(),
+                stage.jobs.to_string(),
+                format!("{:.0}%", 100.0 * stage.done),
+                count(&["leased", "running"]).to_string(),
+                count(&["failed", "cancelled"]).to_string(),
+                stage.loss.map(|loss| format!("{loss:.3}")).unwrap_or_default(),
+                first(left.clone()),
+            ]);
+        }
+    }
+    align_right(&mut table, 4..9);
+    table.to_string()
+}
+
+/// Workers with their lanes.
+pub fn workers_table(workers: &[v1::Worker]) -> String {
+    let mut table = new(&["worker", "name", "host", "state", "lanes", "jobs", "silent"]);
+    for worker in workers {
+        let lanes = worker.lanes.iter().map(|lane| lane.device.as_str()).collect::<Vec<_>>().join(" ");
+        table.add_row([
+            worker.id.to_string(),
+            worker.name.clone(),
+            worker.host.clone(),
+            worker.state.clone(),
+            lanes,
+            worker.held.to_string(),
+            format!("{:.0}s", worker.silent_s),
+        ]);
+    }
+    align_right(&mut table, 5..7);
+    table.to_string()
+}
+
+/// Jobs, one a row.
+pub fn jobs_table(jobs: &[v1::Job]) -> String {
+    let mut table = new(&["job", "stage", "label", "state", "attempt", "progress", "loss", "error"]);
+    for job in jobs {
+        let progress = job.progress.as_ref();
+        let error = if job.error_code.is_empty() {
+            String::new()
+        } else {
+            format!("{}: {}", job.error_code, job.error)
+        };
+        table.add_row([
+            job.id.to_string(),
+            job.stage.clone(),
+            job.label.clone(),
+            job.state.clone(),
+            job.attempt.to_string(),
+            progress.map(|p| format!("{}/{}", p.step, p.total)).unwrap_or_default(),
+            progress.and_then(|p| p.loss).map(|loss| format!("{loss:.3}")).unwrap_or_default(),
+            error,
+        ]);
+    }
+    align_right(&mut table, 4..7);
+    table.to_string()
+}
+
+/// A table that reads well in a terminal and in a file.
+pub(super) fn new(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table
+}
+
+pub(super) fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// The time that a sweep still takes, as an interval where its ends differ.
+pub(super) fn left(sweep: &v1::Sweep) -> Option<String> {
+    let (low, high) = sweep.eta_low_s.zip(sweep.eta_high_s)?;
+    let (low, high) = (rounded(low), rounded(high));
+    Some(if low == high { high } else { format!("{low} to {high}") })
+}
+
+/// Seconds with about two digits that mean something.
+fn rounded(seconds: f64) -> String {
+    let unit = match seconds {
+        s if s < 60.0 => 1.0,
+        s if s < 600.0 => 10.0,
+        s if s < 6_000.0 => 60.0,
+        _ => 600.0,
+    };
+    let seconds = (seconds / unit).round() * unit;
+    let whole = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    humantime::format_duration(whole).to_string().replace(' ', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_digits_that_mean_something() {
+        let shown: Vec<_> = [0.2, 7.4, 59.6, 64.0, 127.0, 1_234.0, 20_000.0].map(rounded).into();
+        assert_eq!(shown, ["0s", "7s", "1m", "1m", "2m10s", "21m", "5h30m"]);
+    }
+
+    #[test]
+    fn a_plan_is_a_row_a_stage() {
+        let stage = |stage: &str, jobs, fresh| v1::StagePlan {
+            stage: stage.to_owned(),
+            jobs,
+            fresh,
+            cached: jobs - fresh,
+            running: 0,
+        };
+        let plan = v1::PlanReply {
+            name: "demo".to_owned(),
+            stages: vec![stage("pretrain", 24, 20), stage("gate", 1, 1)],
+            notes: Vec::new(),
+        };
+        let rows: Vec<String> = plan_table(&plan)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert!(rows.contains(&"pretrain 24 20 4 0".to_owned()), "{rows:?}");
+        assert!(rows.contains(&"gate 1 1 0 0".to_owned()), "{rows:?}");
+    }
+}

@@ -1,0 +1,85 @@
+//! A dataset as the planner sees it: artifacts, and how much work they are.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jobs_data::Prepared;
+use jobs_data::set::EntrySet;
+use jobs_data::trace::Trace;
+use jobs_spec::category::Category;
+use proto::id::Digest;
+
+/// Bytes of prompt text that a token stands for, roughly; estimates only order jobs and feed the ETA.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A prepared dataset whose parts have digests.
+#[derive(Debug)]
+pub(super) struct Data {
+    /// Tools and traces.
+    pub(super) training: Digest,
+    /// The tools that have traces, in the dataset's order.
+    pub(super) tools: Vec<Tool>,
+    /// Held-out entries.
+    pub(super) entries: BTreeMap<Category, Entries>,
+}
+
+/// A tool with traces.
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) key: String,
+    pub(super) name: String,
+    /// Its traces with every tool that they mention.
+    pub(super) traces: Digest,
+    pub(super) work: Work,
+}
+
+/// The held-out entries of one category.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) set: Digest,
+    pub(super) count: usize,
+    pub(super) work: Work,
+}
+
+/// Estimated tokens of some samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Work {
+    /// Requests and answers.
+    pub(super) plain: u64,
+    /// The candidates' documents.
+    pub(super) documents: u64,
+}
+
+impl Work {
+    /// With the documents in the prompt or without.
+    pub(super) fn prompts(self, documents: bool) -> u64 {
+        self.plain + if documents { self.documents } else { 0 }
+    }
+
+    fn add(&mut self, plain_bytes: usize, document_bytes: usize) {
+        self.plain += plain_bytes as u64 / BYTES_PER_TOKEN + 1;
+        self.documents += document_bytes as u64 / BYTES_PER_TOKEN;
+    }
+}
+
+/// The work of every tool's traces, by the tool's key.
+pub(super) fn work_of_tools(prepared: &Prepared) -> HashMap<String, Work> {
+    let training = &prepared.training;
+    let document_bytes: HashMap<&str, usize> =
+        training.tools.iter().map(|tool| (tool.key.as_str(), tool.schema.to_string().len())).collect();
+    let mut work: HashMap<String, Work> = HashMap::new();
+    for Trace { tool, question, candidates, answer, .. } in &training.traces {
+        let documents = candidates.iter().filter_map(|key| document_bytes.get(key.as_str())).sum();
+        work.entry(tool.clone()).or_default().add(question.len() + answer.len(), documents);
+    }
+    work
+}
+
+/// The work of scoring one category's entries once; an answer is as long as its request.
+pub(super) fn work_of_entries(set: &EntrySet) -> Work {
+    let mut work = Work::default();
+    for entry in &set.entries {
+        let documents = entry.candidates.iter().map(|tool| tool.schema.to_string().len()).sum();
+        work.add(2 * entry.question.len(), documents);
+    }
+    work
+}

@@ -1,0 +1,273 @@
+//! The jobs of one point. A job is planned when something needs it, so that a manifest that scores less computes less.
+
+use std::collections::BTreeMap;
+
+use jobs_spec::category::Category;
+use jobs_spec::job::{
+    BaseSpec, EmbedSpec, EvaluateSpec, FanLimits, FinetuneSpec, GateSpec, Input, JobSpec, PlannedJob,
+    PretrainSpec, input,
+};
+use jobs_spec::key::{canonical, digest_of, job_key};
+use jobs_spec::manifest::{AdapterSet, Base, Evaluate, Manifest, Point, QueryEncoder, Variant, Weights};
+use proto::id::Digest;
+
+use super::data::Data;
+use super::inputs::Inputs;
+use crate::server::planner::PlanError;
+
+/// Tokens of one example of the base's corpus, roughly.
+const BASE_EXAMPLE_TOKENS: u64 = 80;
+
+/// All jobs of a point, those that others need before them.
+pub(super) fn jobs(point: &Point, inputs: &mut Inputs) -> Result<Vec<PlannedJob>, PlanError> {
+    let manifest = &point.manifest;
+    let mut planned =
+        Jobs { manifest, jobs: Vec::new(), embeddings: None, gate: None, finetuned: None, pretrained: None };
+    let base = planned.base(point, inputs)?;
+    let Some(dataset) = &manifest.dataset else { return Ok(planned.jobs) };
+    let data = inputs.dataset(point, dataset)?;
+    let encoder = match &manifest.stages.embed.q_encoder {
+        QueryEncoder::Base => None,
+        QueryEncoder::Bge(path) => {
+            Some(Input::Artifact(inputs.model(point, "stages.embed.q_encoder.bge", path)?))
+        }
+    };
+    let sources = Sources { base, encoder, data: &data };
+    match &manifest.evaluate {
+        None => {
+            planned.finetuned(&sources)?;
+        }
+        Some(evaluate) => {
+            let categories = scored_categories(point, evaluate, &data)?;
+            for variant in &evaluate.variants {
+                for category in &categories {
+                    planned.evaluate(&sources, evaluate, variant, *category)?;
+                }
+            }
+        }
+    }
+    Ok(planned.jobs)
+}
+
+/// The categories that are scored: those asked for, or all that have entries.
+fn scored_categories(point: &Point, evaluate: &Evaluate, data: &Data) -> Result<Vec<Category>, PlanError> {
+    let invalid = |field: &str, what: String| PlanError::Invalid(point.error(field, what).to_string());
+    let Some(wanted) = &evaluate.categories else {
+        if data.entries.is_empty() {
+            return Err(invalid("evaluate", "the dataset has no held-out entries to score".to_owned()));
+        }
+        return Ok(Category::ALL
+            .into_iter()
+            .filter(|category| data.entries.contains_key(category))
+            .collect());
+    };
+    match wanted.iter().position(|category| !data.entries.contains_key(category)) {
+        Some(at) => {
+            let what = "the dataset has no held-out entries of this category".to_owned();
+            Err(invalid(&format!("evaluate.categories[{at}]"), what))
+        }
+        None => Ok(wanted.clone()),
+    }
+}
+
+/// What the jobs of a point stand on.
+struct Sources<'a> {
+    base: Input,
+    encoder: Option<Input>,
+    data: &'a Data,
+}
+
+/// The jobs planned so far, and the artifacts of those that others need.
+struct Jobs<'a> {
+    manifest: &'a Manifest,
+    jobs: Vec<PlannedJob>,
+    embeddings: Option<Input>,
+    gate: Option<Input>,
+    finetuned: Option<Input>,
+    pretrained: Option<BTreeMap<String, Input>>,
+}
+
+impl Jobs<'_> {
+    fn base(&mut self, point: &Point, inputs: &mut Inputs) -> Result<Input, PlanError> {
+        match &self.manifest.base {
+            Base::Path(path) => Ok(Input::Artifact(inputs.model(point, "base.path", path)?)),
+            Base::Train(training) => {
+                let spec = JobSpec::Base(BaseSpec {
+                    training: training.clone(),
+                    prompt: self.manifest.stages.prompt.clone(),
+                    seed: self.manifest.seed,
+                });
+                let tokens = training.examples as u64 * BASE_EXAMPLE_TOKENS;
+                self.add(spec, "base".to_owned(), BTreeMap::new(), tokens)
+            }
+        }
+    }
+
+    fn embeddings(&mut self, sources: &Sources<'_>) -> Result<Input, PlanError> {
+        if let Some(done) = self.embeddings {
+            return Ok(done);
+        }
+        let mut inputs = named([(input::DATASET, Input::Artifact(sources.data.training))]);
+        match sources.encoder {
+            Some(encoder) => inputs.insert(input::ENCODER.to_owned(), encoder),
+            None => inputs.insert(input::BASE.to_owned(), sources.base),
+        };
+        let spec = JobSpec::Embed(EmbedSpec { embed: self.manifest.stages.embed.clone() });
+        let tokens = sources.data.tools.iter().map(|tool| tool.work.prompts(false)).sum();
+        let made = self.add(spec, "embeddings".to_owned(), inputs, tokens)?;
+        self.embeddings = Some(made);
+        Ok(made)
+    }
+
+    /// One adapter per tool, under their input names.
+    fn pretrained(&mut self, sources: &Sources<'_>) -> Result<BTreeMap<String, Input>, PlanError> {
+        if let Some(done) = &self.pretrained {
+            return Ok(done.clone());
+        }
+        let (stage, prompt, seed) =
+            (&self.manifest.stages.pretrain, &self.manifest.stages.prompt, self.manifest.seed);
+        let limits = FanLimits { slots: stage.slots, tokens_per_pass: stage.tokens_per_pass };
+        let fan = fan_key(&sources.base, stage.rank, stage.alpha, limits);
+        let mut made = BTreeMap::new();
+        for tool in &sources.data.tools {
+            let spec = PretrainSpec::new(tool.key.clone(), tool.name.clone(), stage, prompt, seed);
+            let inputs = named([(input::BASE, sources.base), (input::TRACES, Input::Artifact(tool.traces))]);
+            let with_documents = if stage.with_documents { tool.work.prompts(true) } else { 0 };
+            let tokens = stage.epochs as u64 * (tool.work.prompts(false) + with_documents);
+            let adapter = self.add(JobSpec::Pretrain(spec), tool.name.clone(), inputs, tokens)?;
+            if let Some(job) = self.jobs.last_mut() {
+                (job.fan, job.fan_limits) = (Some(fan), Some(limits));
+            }
+            made.insert(input::adapter(&tool.key), adapter);
+        }
+        self.pretrained = Some(made.clone());
+        Ok(made)
+    }
+
+    fn gate(&mut self, sources: &Sources<'_>) -> Result<Input, PlanError> {
+        if let Some(done) = self.gate {
+            return Ok(done);
+        }
+        let embeddings = self.embeddings(sources)?;
+        let inputs = named([
+            (input::DATASET, Input::Artifact(sources.data.training)),
+            (input::EMBEDDINGS, embeddings),
+        ]);
+        let gate = self.manifest.stages.gate.clone();
+        let tokens = gate.epochs as u64 * sources.data.tools.len() as u64;
+        let spec = JobSpec::Gate(GateSpec { gate, seed: self.manifest.seed });
+        let made = self.add(spec, "gate".to_owned(), inputs, tokens)?;
+        self.gate = Some(made);
+        Ok(made)
+    }
+
+    fn finetuned(&mut self, sources: &Sources<'_>) -> Result<Input, PlanError> {
+        if let Some(done) = self.finetuned {
+            return Ok(done);
+        }
+        let embeddings = self.embeddings(sources)?;
+        let mut inputs = self.pretrained(sources)?;
+        let gate = self.gate(sources)?;
+        inputs.extend(named([
+            (input::BASE, sources.base),
+            (input::DATASET, Input::Artifact(sources.data.training)),
+            (input::EMBEDDINGS, embeddings),
+            (input::GATE, gate),
+        ]));
+        let stages = &self.manifest.stages;
+        let spec = JobSpec::Finetune(FinetuneSpec {
+            finetune: stages.finetune.clone(),
+            rank: stages.pretrain.rank,
+            alpha: stages.pretrain.alpha,
+            prompt: stages.prompt.clone(),
+            seed: self.manifest.seed,
+            tools: sources.data.tools.iter().map(|tool| tool.key.clone()).collect(),
+        });
+        let once: u64 = sources.data.tools.iter().map(|tool| tool.work.prompts(false)).sum();
+        let made = self.add(spec, "adapters".to_owned(), inputs, stages.finetune.epochs as u64 * once)?;
+        self.finetuned = Some(made);
+        Ok(made)
+    }
+
+    fn evaluate(
+        &mut self,
+        sources: &Sources<'_>,
+        evaluate: &Evaluate,
+        variant: &Variant,
+        category: Category,
+    ) -> Result<(), PlanError> {
+        let Some(entries) = sources.data.entries.get(&category) else { return Ok(()) };
+        let mut inputs = self.variant_inputs(sources, variant)?;
+        inputs.extend(named([
+            (input::BASE, sources.base),
+            (input::DATASET, Input::Artifact(sources.data.training)),
+            (input::ENTRIES, Input::Artifact(entries.set)),
+        ]));
+        let stages = &self.manifest.stages;
+        let share = evaluate.limit.map_or(1.0, |limit| (limit as f64 / entries.count.max(1) as f64).min(1.0));
+        let once = entries.work.prompts(variant.documents) as f64 * share;
+        let spec = JobSpec::Evaluate(EvaluateSpec {
+            variant: variant.clone(),
+            category,
+            generation: evaluate.generation.clone(),
+            prompt: stages.prompt.clone(),
+            embed: stages.embed.clone(),
+            limit: evaluate.limit,
+        });
+        let tokens = (once * evaluate.generation.seeds.len() as f64) as u64;
+        self.add(spec, format!("{}/{category}", variant.name), inputs, tokens)?;
+        Ok(())
+    }
+
+    /// Adapters, and the gate where it weighs them.
+    fn variant_inputs(
+        &mut self,
+        sources: &Sources<'_>,
+        variant: &Variant,
+    ) -> Result<BTreeMap<String, Input>, PlanError> {
+        let mut inputs = match variant.adapters {
+            AdapterSet::None => return Ok(BTreeMap::new()),
+            AdapterSet::Pretrained => self.pretrained(sources)?,
+            AdapterSet::Finetuned => named([(input::ADAPTERS, self.finetuned(sources)?)]),
+        };
+        match variant.weights {
+            Weights::Gate | Weights::Top1 => {
+                inputs.extend(named([
+                    (input::EMBEDDINGS, self.embeddings(sources)?),
+                    (input::GATE, self.gate(sources)?),
+                ]));
+                inputs.extend(sources.encoder.map(|encoder| (input::ENCODER.to_owned(), encoder)));
+            }
+            Weights::Uniform | Weights::Oracle => {}
+        }
+        Ok(inputs)
+    }
+
+    fn add(
+        &mut self,
+        spec: JobSpec,
+        label: String,
+        inputs: BTreeMap<String, Input>,
+        tokens: u64,
+    ) -> Result<Input, PlanError> {
+        let key = job_key(&spec, &inputs).map_err(|error| PlanError::Invalid(error.to_string()))?;
+        self.jobs.push(PlannedJob { key, spec, label, inputs, fan: None, fan_limits: None, tokens });
+        Ok(Input::Job(key))
+    }
+}
+
+fn named<const N: usize>(inputs: [(&str, Input); N]) -> BTreeMap<String, Input> {
+    inputs.into_iter().map(|(name, input)| (name.to_owned(), input)).collect()
+}
+
+/// What jobs must agree on to share passes over one frozen base.
+fn fan_key(base: &Input, rank: usize, alpha: f64, limits: FanLimits) -> Digest {
+    let shared = serde_json::json!({
+        "alpha": alpha,
+        "base": base,
+        "rank": rank,
+        "slots": limits.slots,
+        "tokens_per_pass": limits.tokens_per_pass,
+    });
+    digest_of(canonical(&shared).as_bytes())
+}
