@@ -73,7 +73,7 @@ fn gold_only_mode_moves_the_called_tools_alone() {
         // A first step of AdamW depends on the gradient's sign alone, so the other traces' share of the mean does not show.
         let (one, all) = (&alone(Some(tool))[tool], &together[tool]);
         let far = one.values().iter().zip(all.values()).filter(|(a, b)| (*a - *b).abs() > 1e-6).count();
-        assert!(far * 100 < one.values().len(), "tool {tool}: {far} numbers differ");
+        assert!(far * 50 < one.values().len(), "tool {tool}: {far} numbers differ");
     }
 }
 
@@ -86,7 +86,7 @@ fn the_loss_falls_and_the_base_does_not_move() {
     let before = world.decoder.hidden(&batch, &NoAdapters).into_data();
     let losses = finetuned(&world, &spec(&world, settings)).1.epoch_losses;
     assert_eq!(world.decoder.hidden(&batch, &NoAdapters).into_data(), before);
-    assert!(losses[7] < 0.8 * losses[0], "{losses:?}");
+    assert!(losses.is_sorted_by(|a, b| a > b) && losses[7] < losses[0] - 0.1, "{losses:?}");
 }
 
 /// Saves and stops after one step of the run.
