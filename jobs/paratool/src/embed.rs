@@ -251,3 +251,6 @@ impl Embeddings {
 fn name(text: &str) -> String {
     digest_of(text.as_bytes()).to_string()
 }
+
+#[cfg(test)]
+mod tests;

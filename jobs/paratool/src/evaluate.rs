@@ -10,7 +10,7 @@ mod adapters;
 mod composed;
 mod outputs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jobs_data::set::{Entry, EntrySet};
@@ -25,7 +25,7 @@ use serde::Serialize;
 pub use adapters::AdapterFolders;
 pub use outputs::Output;
 
-use self::composed::Composed;
+use self::composed::{Composed, GateReader};
 use crate::agent::{self, Policy, Task};
 use crate::embed::TextEncoder;
 use crate::gate::Gate;
@@ -105,9 +105,10 @@ pub fn evaluate(
         &plan.iter().map(|(seed, (entry, _))| (*seed, entry.id.as_str())).collect::<Vec<_>>(),
     )?;
 
-    let (mut tokens, mut vectors) = (0, HashMap::new());
+    let gate = inputs.gate.map(|(gate, encoder)| GateReader::new(gate.on(inputs.decoder.device()), encoder));
+    let (mut tokens, mut gate) = (0, gate);
     for (seed, (entry, _)) in plan.iter().skip(done.len()) {
-        let model_output = run(inputs, entry, *seed, &mut vectors, &mut tokens)?;
+        let model_output = run(inputs, entry, *seed, gate.as_mut(), &mut tokens)?;
         done.push(Output { id: entry.id.clone(), category: spec.category, seed: *seed, model_output });
         let step = done.len() as u64;
         progress.step(step, plan.len() as u64, tokens, None);
@@ -145,7 +146,7 @@ fn run(
     inputs: &Inputs<'_>,
     entry: &Entry,
     seed: u64,
-    vectors: &mut HashMap<String, Vec<f32>>,
+    gate: Option<&mut GateReader<'_>>,
     tokens: &mut u64,
 ) -> Result<String, Failure> {
     let spec = inputs.spec;
@@ -159,7 +160,7 @@ fn run(
     };
     let weights = weights(spec);
     let policy = Policy { prompt: &spec.prompt, documents: spec.variant.documents, weights };
-    let mut model = Composed::new(inputs, entry, seed, vectors)?;
+    let mut model = Composed::new(inputs, entry, seed, gate)?;
     let output = agent::answer(&task, &policy, &mut model);
     *tokens += model.tokens;
     output

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Network;
+use crate::network::{Loaded, Network};
 use crate::objective::softmax;
 use crate::{Failure, tensors};
 
@@ -107,7 +107,7 @@ impl Gate {
         self.table.as_mut()
     }
 
-    /// Whether tools stand as their encoded documents, which the caller of [`Gate::weights`] then has to give.
+    /// Whether tools stand as their encoded documents, which the caller of [`Weigher::weights`] then has to give.
     pub fn reads_documents(&self) -> bool {
         self.table.is_none()
     }
@@ -119,29 +119,9 @@ impl Gate {
         table.values.chunks(self.dimension()).nth(row)
     }
 
-    /// `α`: one weight per candidate, of sum 1, from the context's vector and those of the candidates.
-    ///
-    /// # Errors
-    /// When a vector has another length than the gate's, a weight is not finite, or the device fails.
-    pub fn weights(&self, context: &[f32], tools: &[&[f32]], device: &Device) -> Result<Vec<f32>, Failure> {
-        let (expected, mut lengths) = (self.dimension(), tools.iter().map(|tool| tool.len()));
-        if let Some(length) =
-            std::iter::once(context.len()).chain(&mut lengths).find(|length| *length != expected)
-        {
-            return Err(Failure::Data(format!(
-                "the gate takes vectors of {expected} numbers, not of {length}"
-            )));
-        }
-        if tools.len() < 2 {
-            return Ok(vec![1.0; tools.len()]);
-        }
-        let pairs = tools.iter().map(|tool| (context, *tool)).collect::<Vec<_>>();
-        let (scores, _) = self.network.forward(&pairs, device)?;
-        let weights = softmax(&scores).into_iter().map(|weight| weight as f32).collect::<Vec<_>>();
-        if weights.iter().any(|weight| !weight.is_finite()) {
-            return Err(Failure::NonFinite("the gate's weights are not finite".to_owned()));
-        }
-        Ok(weights)
+    /// The gate on a device, ready to weigh.
+    pub fn on(&self, device: &Device) -> Weigher<'_> {
+        Weigher { gate: self, network: self.network.on(device) }
     }
 
     /// Writes `gate.safetensors` into a folder. Equal gates give equal bytes.
@@ -191,5 +171,43 @@ impl Gate {
             }
         };
         Ok(Self { network, table })
+    }
+}
+
+/// A gate on a device.
+#[derive(Debug)]
+pub struct Weigher<'a> {
+    gate: &'a Gate,
+    network: Loaded,
+}
+
+impl Weigher<'_> {
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        self.gate
+    }
+
+    /// `α`: one weight per candidate, of sum 1, from the context's vector and those of the candidates.
+    ///
+    /// # Errors
+    /// When a vector has another length than the gate's, a weight is not finite, or the device fails.
+    pub fn weights(&self, context: &[f32], tools: &[&[f32]]) -> Result<Vec<f32>, Failure> {
+        let expected = self.gate.dimension();
+        let mut lengths = std::iter::once(context.len()).chain(tools.iter().map(|tool| tool.len()));
+        if let Some(length) = lengths.find(|length| *length != expected) {
+            return Err(Failure::Data(format!(
+                "the gate takes vectors of {expected} numbers, not of {length}"
+            )));
+        }
+        if tools.len() < 2 {
+            return Ok(vec![1.0; tools.len()]);
+        }
+        let pairs = tools.iter().map(|tool| (context, *tool)).collect::<Vec<_>>();
+        let (scores, _) = self.network.forward(&pairs)?;
+        let weights = softmax(&scores).into_iter().map(|weight| weight as f32).collect::<Vec<_>>();
+        if weights.iter().any(|weight| !weight.is_finite()) {
+            return Err(Failure::NonFinite("the gate's weights are not finite".to_owned()));
+        }
+        Ok(weights)
     }
 }

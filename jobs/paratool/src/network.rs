@@ -19,7 +19,7 @@ pub(crate) struct Network {
     values: Vec<f32>,
 }
 
-/// What [`Network::forward`] keeps for [`Network::backward`].
+/// What [`Loaded::forward`] keeps for [`Loaded::backward`].
 #[derive(Debug)]
 pub(crate) struct Saved {
     x: Rows,
@@ -27,7 +27,16 @@ pub(crate) struct Saved {
     after: [Rows; 2],
 }
 
+/// A [`Network`] on a device.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    dimension: usize,
+    linears: [Linear; 3],
+    device: Device,
+}
+
 /// A weight matrix `[out, in]` and a bias `[1, out]` on a device.
+#[derive(Debug)]
 struct Linear {
     weight: Rows,
     bias: Rows,
@@ -86,17 +95,29 @@ impl Network {
         &mut self.values
     }
 
+    /// The network on a device, ready to multiply; later changes of the numbers do not reach it.
+    pub(crate) fn on(&self, device: &Device) -> Loaded {
+        let mut start = 0;
+        let linears = Self::layers(self.dimension, self.hidden).map(|[output, input]| {
+            let mut take = |rows: usize, columns: usize| {
+                let values = self.values[start..start + rows * columns].to_vec();
+                start += rows * columns;
+                Rows::from_data(TensorData::new(values, [rows, columns]), device)
+            };
+            Linear { weight: take(output, input), bias: take(1, output) }
+        });
+        Loaded { dimension: self.dimension, linears, device: device.clone() }
+    }
+}
+
+impl Loaded {
     /// Scores of some (context, tool) pairs, each of two vectors.
     ///
     /// # Errors
     /// When the device fails.
-    pub(crate) fn forward(
-        &self,
-        pairs: &[(&[f32], &[f32])],
-        device: &Device,
-    ) -> Result<(Vec<f32>, Saved), Failure> {
-        let [first, second, last] = self.linears(device);
-        let x = self.views(pairs, device);
+    pub(crate) fn forward(&self, pairs: &[(&[f32], &[f32])]) -> Result<(Vec<f32>, Saved), Failure> {
+        let [first, second, last] = &self.linears;
+        let x = self.views(pairs);
         let before = first.forward(&x);
         let after = gelu(&before);
         let before_second = second.forward(&after);
@@ -114,23 +135,21 @@ impl Network {
         pairs: &[(&[f32], &[f32])],
         saved: Saved,
         d_scores: &[f32],
-        device: &Device,
     ) -> Result<(Vec<f32>, Vec<f32>), Failure> {
-        let [first, second, last] = self.linears(device);
-        let mut gradient = Vec::with_capacity(self.values.len());
-        let mut layers = Vec::new();
-        let mut dy = Rows::from_data(TensorData::new(d_scores.to_vec(), [d_scores.len(), 1]), device);
+        let [first, second, last] = &self.linears;
+        let (mut gradient, mut layers) = (Vec::new(), Vec::new());
+        let mut dy = Rows::from_data(TensorData::new(d_scores.to_vec(), [d_scores.len(), 1]), &self.device);
         let Saved { x, before: [before, before_second], after: [after, after_second] } = saved;
         layers.push((dy.clone(), after_second));
-        dy = dy.matmul(last.weight) * gelu_slope(&before_second);
+        dy = dy.matmul(last.weight.clone()) * gelu_slope(&before_second);
         layers.push((dy.clone(), after));
-        dy = dy.matmul(second.weight) * gelu_slope(&before);
+        dy = dy.matmul(second.weight.clone()) * gelu_slope(&before);
         layers.push((dy.clone(), x));
         for (dy, input) in layers.into_iter().rev() {
             gradient.extend(host(dy.clone().transpose().matmul(input))?);
             gradient.extend(host(dy.sum_dim(0))?);
         }
-        Ok((gradient, self.tool_gradients(pairs, &host(dy.matmul(first.weight))?)))
+        Ok((gradient, self.tool_gradients(pairs, &host(dy.matmul(first.weight.clone()))?)))
     }
 
     /// The derivative of the four views by the tool vector.
@@ -149,7 +168,7 @@ impl Network {
         gradients
     }
 
-    fn views(&self, pairs: &[(&[f32], &[f32])], device: &Device) -> Rows {
+    fn views(&self, pairs: &[(&[f32], &[f32])]) -> Rows {
         let width = 4 * self.dimension;
         let mut x = Vec::with_capacity(pairs.len() * width);
         for (context, tool) in pairs {
@@ -158,19 +177,7 @@ impl Network {
             x.extend(context.iter().zip(*tool).map(|(c, d)| c * d));
             x.extend(context.iter().zip(*tool).map(|(c, d)| (c - d).abs()));
         }
-        Rows::from_data(TensorData::new(x, [pairs.len(), width]), device)
-    }
-
-    fn linears(&self, device: &Device) -> [Linear; 3] {
-        let mut start = 0;
-        Self::layers(self.dimension, self.hidden).map(|[output, input]| {
-            let mut take = |rows: usize, columns: usize| {
-                let values = self.values[start..start + rows * columns].to_vec();
-                start += rows * columns;
-                Rows::from_data(TensorData::new(values, [rows, columns]), device)
-            };
-            Linear { weight: take(output, input), bias: take(1, output) }
-        })
+        Rows::from_data(TensorData::new(x, [pairs.len(), width]), &self.device)
     }
 }
 
@@ -213,12 +220,12 @@ mod tests {
         let objective = |network: &Network, tools: &[Vec<f32>]| -> f64 {
             let pairs: Vec<_> =
                 contexts.iter().zip(tools).map(|(c, t)| (c.as_slice(), t.as_slice())).collect();
-            let scores = network.forward(&pairs, &device).unwrap().0;
+            let scores = network.on(&device).forward(&pairs).unwrap().0;
             scores.iter().zip(weights).map(|(s, w): (_, f32)| f64::from(*s) * f64::from(w)).sum()
         };
         let pairs: Vec<_> = contexts.iter().zip(&tools).map(|(c, t)| (c.as_slice(), t.as_slice())).collect();
-        let (_, saved) = network.forward(&pairs, &device).unwrap();
-        let (gradient, tool_gradients) = network.backward(&pairs, saved, &weights, &device).unwrap();
+        let (_, saved) = network.on(&device).forward(&pairs).unwrap();
+        let (gradient, tool_gradients) = network.on(&device).backward(&pairs, saved, &weights).unwrap();
         let step = 1e-2;
         for (i, gradient) in gradient.iter().enumerate() {
             let mut at = |change: f32| {
@@ -245,5 +252,41 @@ mod tests {
                 "tool {i}: {difference} and {gradient}"
             );
         }
+    }
+
+    #[test]
+    fn scores_loss_and_gradients_are_those_of_pytorch() {
+        // Printed by PyTorch 2.15 for `Sequential(Linear(8, 3), GELU(), Linear(3, 3), GELU(), Linear(3, 1))` with parameters sin(i),
+        // λ = 0.6 and the second tool called.
+        let values = (0..43).map(|i| f64::from(i).sin() as f32).collect();
+        let network = Network::from_values(2, 3, values).unwrap().on(&Device::flex());
+        let tools = [[2.0, 0.25], [-0.75, 1.5], [0.5, 1.0]];
+        let pairs = tools.iter().map(|tool| ([0.5, -1.0].as_slice(), tool.as_slice())).collect::<Vec<_>>();
+        let (scores, saved) = network.forward(&pairs).unwrap();
+        let at = crate::objective::objective(&scores, 1, 0.6);
+        let d_scores = at.gradient.iter().map(|g| *g as f32).collect::<Vec<_>>();
+        let (gradient, tool_gradients) = network.backward(&pairs, saved, &d_scores).unwrap();
+        let near = |got: &[f32], expected: &[f32]| {
+            let far = got.iter().zip(expected).any(|(a, b)| (a - b).abs() > 1e-5);
+            assert!(!far && got.len() == expected.len(), "{got:?} and {expected:?}");
+        };
+        near(&scores, &[-1.248_002_4, -1.201_227, -1.218_674_1]);
+        near(
+            &at.weights.iter().map(|w| *w as f32).collect::<Vec<_>>(),
+            &[0.324_923_34, 0.340_482_83, 0.334_593_92],
+        );
+        near(&[at.loss as f32, at.entropy as f32], &[0.418_334_54, 1.098_426_8]);
+        near(&gradient[..4], &[-0.091_881_655, 0.183_763_31, 0.170_806_94, -0.284_737_68]);
+        near(
+            &gradient[24..30],
+            &[-0.183_763_31, -0.068_122_83, -0.011_251_378, -0.113_196_164, -0.391_570_42, 0.020_989_953],
+        );
+        near(
+            &gradient[36..],
+            &[-0.220_843_14, 0.018_626_189, 0.017_047_11, -0.081_974_044, -0.048_822_117, -0.596_195_8, 0.0],
+        );
+        let expected =
+            [-0.012_672_147, -0.046_765_25, -0.098_082_53, -0.350_433_5, 0.043_657_042, 0.144_014_98];
+        near(&tool_gradients, &expected);
     }
 }

@@ -74,3 +74,68 @@ impl<'a> SampleBuilder<'a> {
         Ok((samples, dropped))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jobs_data::set::TrainingSet;
+
+    use super::*;
+    use crate::testing::{World, world};
+
+    fn builder(world: &World, max_tokens: usize, end_of_turn: bool) -> (Prompt, TrainingSet) {
+        (Prompt { max_tokens, end_of_turn, ..world.prompt.clone() }, world.set.clone())
+    }
+
+    #[test]
+    fn every_answer_token_and_the_end_of_turn_are_learnt() {
+        let world = world();
+        let trace = &world.set.traces[1];
+        let ids = |text: &str| world.chat.tokenizer().encode(text).unwrap();
+        for end_of_turn in [true, false] {
+            let (prompt, set) = builder(&world, 8_000, end_of_turn);
+            let sample =
+                SampleBuilder::new(&world.chat, &prompt, &set.tools).sample(trace, false).unwrap().unwrap();
+            let mut expected = ids("[find_flight(n=1)]<CALL_END>");
+            expected.extend(end_of_turn.then_some(2));
+            assert_eq!(sample.completion, expected);
+            let text = "<|im_start|>system\nfind_flight, play_song\none step<|im_end|>\n<|im_start|>user\nfind flight \
+                        number 1<|im_end|>\n<|im_start|>assistant\n";
+            assert_eq!(sample.prompt, ids(text));
+        }
+    }
+
+    #[test]
+    fn both_forms_are_samples_and_long_ones_are_dropped_whole() {
+        let world = world();
+        let (prompt, set) = builder(&world, 8_000, true);
+        let all = SampleBuilder::new(&world.chat, &prompt, &set.tools);
+        assert_eq!(all.samples(&set.traces, false).unwrap().0.len(), 12);
+        let (samples, dropped) = all.samples(&set.traces, true).unwrap();
+        assert_eq!((samples.len(), dropped), (24, 0));
+        assert!(samples.chunks(2).all(|forms| forms[0].tokens() < forms[1].tokens()));
+        // The limit counts prompt and answer together; at the very length a sample stays, one token below it goes.
+        let length = samples[0].tokens();
+        for (limit, kept) in [(length, true), (length - 1, false)] {
+            let (prompt, set) = builder(&world, limit, true);
+            let sample = SampleBuilder::new(&world.chat, &prompt, &set.tools).sample(&set.traces[0], false);
+            assert_eq!(sample.unwrap().is_some(), kept);
+        }
+        let (prompt, set) = builder(&world, 50, true);
+        let (short, dropped) =
+            SampleBuilder::new(&world.chat, &prompt, &set.tools).samples(&set.traces, true).unwrap();
+        assert_eq!(short.len() + dropped, 24);
+        assert!(short.iter().all(|sample| sample.tokens() <= 50) && dropped >= 12);
+    }
+
+    #[test]
+    fn an_unknown_candidate_is_named() {
+        let world = world();
+        let (prompt, set) = builder(&world, 8_000, true);
+        let error = SampleBuilder::new(&world.chat, &prompt, &set.tools[..1])
+            .samples(&set.traces, false)
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(&set.tools[1].key) || error.to_string().contains(&set.tools[2].key)
+        );
+    }
+}

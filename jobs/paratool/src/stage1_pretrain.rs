@@ -111,3 +111,6 @@ impl Pretraining {
         serde_json::to_value(metrics).map_err(Failure::data)
     }
 }
+
+#[cfg(test)]
+mod tests;

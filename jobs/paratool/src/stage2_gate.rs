@@ -257,7 +257,8 @@ impl<'a> Training<'a> {
     /// One step over some traces; returns their mean loss.
     fn step(&mut self, batch: &[&Example<'_>]) -> Result<f64, Failure> {
         let pairs = self.pairs(batch);
-        let (scores, saved) = self.gate.network().forward(&pairs, self.device)?;
+        let network = self.gate.network().on(self.device);
+        let (scores, saved) = network.forward(&pairs)?;
         let objectives = objectives(batch, &scores);
         let share = 1.0 / batch.len() as f64;
         let loss = objectives.iter().map(|objective| objective.loss * share).sum::<f64>();
@@ -269,7 +270,7 @@ impl<'a> Training<'a> {
         }
         let d_scores = objectives.iter().flat_map(|o| o.gradient.iter().map(|g| (g * share) as f32));
         let d_scores = d_scores.collect::<Vec<_>>();
-        let (gradient, d_tools) = self.gate.network().backward(&pairs, saved, &d_scores, self.device)?;
+        let (gradient, d_tools) = network.backward(&pairs, saved, &d_scores)?;
         drop(pairs);
         let (optimizer, values) = (self.optimizer, self.gate.network_mut().values_mut());
         optimizer
@@ -302,11 +303,12 @@ impl<'a> Training<'a> {
 
     fn judge(&self, train_loss: f64) -> Result<EpochMetrics, Failure> {
         let examples = self.examples.judged();
+        let network = self.gate.network().on(self.device);
         let mut sums = [0.0f64; EpochMetrics::COUNT];
         sums[0] = train_loss * examples.len() as f64;
         for batch in examples.chunks(self.spec.gate.batch.max(1)) {
             let batch = batch.iter().collect::<Vec<_>>();
-            let (scores, _) = self.gate.network().forward(&self.pairs(&batch), self.device)?;
+            let (scores, _) = network.forward(&self.pairs(&batch))?;
             for (example, objective) in batch.iter().zip(objectives(&batch, &scores)) {
                 let gold = objective.weights[example.gold];
                 let right = objective.weights.iter().all(|weight| *weight <= gold);

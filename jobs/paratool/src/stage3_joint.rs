@@ -30,7 +30,7 @@ use jobs_train::{guard, seed};
 use serde::Serialize;
 
 use crate::embed::{Embeddings, document};
-use crate::gate::Gate;
+use crate::gate::{Gate, Weigher};
 use crate::samples::SampleBuilder;
 use crate::stage1_pretrain::BASE_NAME;
 use crate::{Checkpointing, Failure, Progress};
@@ -165,10 +165,10 @@ impl Lessons {
         let builder = SampleBuilder::new(inputs.chat, &spec.prompt, &set.tools);
         let index =
             spec.tools.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect::<HashMap<_, _>>();
-        let vectors = Vectors::of(inputs)?;
+        let (vectors, weigher) = (Vectors::of(inputs)?, inputs.gate.on(inputs.decoder.device()));
         let (mut lessons, mut dropped, mut untaught) = (Vec::new(), 0, 0);
         for trace in &set.traces {
-            let weights = vectors.weights(trace, inputs)?;
+            let weights = vectors.weights(trace, inputs, &weigher)?;
             let weighed = trace.candidates.iter().zip(weights).filter(|(_, weight)| *weight > 0.0);
             let experts = weighed.filter_map(|(key, weight)| Some((*index.get(key.as_str())?, weight)));
             let experts = experts.collect::<Vec<_>>();
@@ -207,14 +207,19 @@ impl<'a> Vectors<'a> {
         inputs.set.tools.iter().map(vector).collect::<Result<_, Failure>>().map(Self)
     }
 
-    fn weights(&self, trace: &Trace, inputs: &Inputs<'_>) -> Result<Vec<f32>, Failure> {
+    fn weights(
+        &self,
+        trace: &Trace,
+        inputs: &Inputs<'_>,
+        weigher: &Weigher<'_>,
+    ) -> Result<Vec<f32>, Failure> {
         let context = inputs.embeddings.vector(&trace.question)?;
         let vector = |key: &String| {
             let vector = self.0.get(key.as_str()).copied();
             vector.ok_or_else(|| Failure::Data(format!("candidate {key} is no known tool")))
         };
         let tools = trace.candidates.iter().map(vector).collect::<Result<Vec<_>, _>>()?;
-        inputs.gate.weights(context, &tools, inputs.decoder.device())
+        weigher.weights(context, &tools)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jobs_data::marks;
 use jobs_data::set::Entry;
+use jobs_data::tool::Tool;
 use jobs_lm::adapt::{Adapters, NoAdapters};
 use jobs_lm::generate::{GenerationOptions, generate};
 use jobs_lora::{AdapterShape, Bank, RoutedBank, Routing, SlotId};
@@ -14,28 +15,57 @@ use jobs_train::seed;
 use super::{Inputs, weights};
 use crate::Failure;
 use crate::agent::Model;
-use crate::embed::document;
+use crate::embed::{TextEncoder, document};
+use crate::gate::Weigher;
+
+/// The gate with the encoder of what it reads.
+pub(super) struct GateReader<'a> {
+    weigher: Weigher<'a>,
+    encoder: &'a TextEncoder,
+    /// Encoded documents by tool key.
+    documents: HashMap<String, Vec<f32>>,
+}
+
+impl<'a> GateReader<'a> {
+    pub(super) fn new(weigher: Weigher<'a>, encoder: &'a TextEncoder) -> Self {
+        Self { weigher, encoder, documents: HashMap::new() }
+    }
+
+    /// The candidates' weights for a text. The encoder runs without adapters, whatever acts in the answers.
+    fn weights(&mut self, context: &str, candidates: &[Tool]) -> Result<Vec<f32>, Failure> {
+        let gate = self.weigher.gate();
+        if gate.reads_documents() {
+            for tool in candidates {
+                if !self.documents.contains_key(&tool.key) {
+                    self.documents.insert(tool.key.clone(), self.encoder.encode(&document(tool))?);
+                }
+            }
+        }
+        let vector = |key: &str| gate.learned(key).or_else(|| self.documents.get(key).map(Vec::as_slice));
+        let tools = candidates.iter().filter_map(|tool| vector(&tool.key)).collect::<Vec<_>>();
+        self.weigher.weights(&self.encoder.encode(context)?, &tools)
+    }
+}
 
 /// The base model with the adapters of one entry's candidates.
-pub(super) struct Composed<'a> {
+pub(super) struct Composed<'a, 'g> {
     inputs: &'a Inputs<'a>,
     entry: &'a Entry,
     seed: u64,
     /// Where each candidate's adapter is; `None` without adapters at all.
     bank: Option<(Bank, Vec<Option<SlotId>>)>,
-    /// Encoded documents by tool key.
-    vectors: &'a mut HashMap<String, Vec<f32>>,
+    gate: Option<&'a mut GateReader<'g>>,
     steps: u64,
     /// Tokens read and written so far.
     pub(super) tokens: u64,
 }
 
-impl<'a> Composed<'a> {
+impl<'a, 'g> Composed<'a, 'g> {
     pub(super) fn new(
         inputs: &'a Inputs<'a>,
         entry: &'a Entry,
         seed: u64,
-        vectors: &'a mut HashMap<String, Vec<f32>>,
+        gate: Option<&'a mut GateReader<'g>>,
     ) -> Result<Self, Failure> {
         let mut bank: Option<(Bank, Vec<Option<SlotId>>)> = None;
         if weights(inputs.spec).is_some() {
@@ -52,7 +82,7 @@ impl<'a> Composed<'a> {
                 bank = Some((filled, slots));
             }
         }
-        Ok(Self { inputs, entry, seed, bank, vectors, steps: 0, tokens: 0 })
+        Ok(Self { inputs, entry, seed, bank, gate, steps: 0, tokens: 0 })
     }
 
     fn adapters(&self, weights: &[f32]) -> Result<Box<dyn Adapters>, Failure> {
@@ -63,21 +93,10 @@ impl<'a> Composed<'a> {
     }
 }
 
-impl Model for Composed<'_> {
+impl Model for Composed<'_, '_> {
     fn gate(&mut self, context: &str) -> Result<Vec<f32>, Failure> {
-        let (gate, encoder) = self.inputs.gate.ok_or_else(|| {
-            Failure::Spec(format!("variant {} needs a gate", self.inputs.spec.variant.name))
-        })?;
-        if gate.reads_documents() {
-            for tool in &self.entry.candidates {
-                if !self.vectors.contains_key(&tool.key) {
-                    self.vectors.insert(tool.key.clone(), encoder.encode(&document(tool))?);
-                }
-            }
-        }
-        let vector = |key: &str| gate.learned(key).or_else(|| self.vectors.get(key).map(Vec::as_slice));
-        let tools = self.entry.candidates.iter().filter_map(|tool| vector(&tool.key)).collect::<Vec<_>>();
-        gate.weights(&encoder.encode(context)?, &tools, self.inputs.decoder.device())
+        let needed = || Failure::Spec(format!("variant {} needs a gate", self.inputs.spec.variant.name));
+        self.gate.as_mut().ok_or_else(needed)?.weights(context, &self.entry.candidates)
     }
 
     fn answer(&mut self, messages: &[Message], weights: &[f32], until_mark: bool) -> Result<String, Failure> {

@@ -98,10 +98,9 @@ fn one_candidate_gets_weight_one_and_teaches_nothing() {
     let toy = toy(3, 1, 4);
     let (gate, metrics) = trained(&spec(0.6, 2, ToolVector::Document), &toy);
     assert_eq!((metrics.single, metrics.trained, metrics.best_epoch), (12, 0, None));
-    assert_eq!(gate.weights(&[0.0; 3], &[&[1.0; 3]], &Device::flex()).unwrap(), [1.0]);
-    assert!(
-        gate.weights(&[0.0; 2], &[&[1.0; 3]], &Device::flex()).unwrap_err().to_string().contains("not of 2")
-    );
+    let weigher = gate.on(&Device::flex());
+    assert_eq!(weigher.weights(&[0.0; 3], &[&[1.0; 3]]).unwrap(), [1.0]);
+    assert!(weigher.weights(&[0.0; 2], &[&[1.0; 3]]).unwrap_err().to_string().contains("not of 2"));
 }
 
 #[test]
