@@ -64,8 +64,29 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// What a call answers, as text; errors by their message.
-async fn answer(store: &dyn Store, now: i64, call: Call) -> String {
+impl Call {
+    /// The same call about an attempt that was really offered.
+    fn aimed(self, (worker, task): (WorkerId, Task)) -> Self {
+        match self {
+            Self::Heartbeat(_, [_, b, c], running) => Self::Heartbeat(worker.0, [task, b, c], running),
+            Self::Progress(_) => Self::Progress(task),
+            Self::Checkpoint(_, _, step) => Self::Checkpoint(worker.0, task, step),
+            Self::Complete(_, _, n) => Self::Complete(worker.0, task, n),
+            Self::Fail(_, _, code) => Self::Fail(worker.0, task, code),
+            Self::Release(..) => Self::Release(worker.0, task),
+            Self::Register(name, process, [_, b]) => Self::Register(name, process, [task, b]),
+            Self::Submit(_)
+            | Self::Cancel(..)
+            | Self::Retry(..)
+            | Self::Claim(..)
+            | Self::Expire
+            | Self::Promote => self,
+        }
+    }
+}
+
+/// What a call answers, as text; errors by their message. Attempts that it offers are added to `offered`.
+async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(WorkerId, Task)>) -> String {
     fn text<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
         match answer {
             Ok(value) => format!("{value:?}"),
@@ -91,7 +112,11 @@ async fn answer(store: &dyn Store, now: i64, call: Call) -> String {
             let session = session(names[usize::from(name)], names[usize::from(process)]);
             text(store.register(at, session, held.to_vec()).await)
         }
-        Call::Claim(w, fan, free) => text(store.claim(at, claim(WorkerId(w), fan, free)).await),
+        Call::Claim(w, fan, free) => {
+            let offers = store.claim(at, claim(WorkerId(w), fan, free)).await;
+            offered.extend(offers.iter().flatten().map(|offer| (WorkerId(w), offer.task)));
+            text(offers)
+        }
         Call::Heartbeat(w, held, true) => text(store.heartbeat(at, WorkerId(w), running(&held)).await),
         Call::Heartbeat(w, _, false) => text(store.heartbeat(at, WorkerId(w), vec![]).await),
         Call::Progress(task) => {
@@ -122,23 +147,28 @@ async fn picture(store: &dyn Store, facts: &[JobFacts]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn all_tables_answer_alike(calls in proptest::collection::vec((call(), 0..60i64), 1..60)) {
+    fn all_tables_answer_alike(
+        calls in proptest::collection::vec((call(), 0..60i64, proptest::option::weighted(0.8, 0..5usize)), 1..60),
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let tables = stores().await;
             let mut before = vec![Vec::new(); tables.len()];
-            let mut now = 0;
-            for (call, passed) in calls {
+            let (mut now, mut recent) = (0, Vec::new());
+            for (call, passed, aim) in calls {
                 now += passed;
-                let mut answers = Vec::new();
+                let aim = aim.and_then(|back| recent.iter().rev().nth(back).copied());
+                let call = aim.map_or(call, |aim| call.aimed(aim));
+                let (mut answers, mut offered) = (Vec::new(), Vec::new());
                 for ((name, store, _dir), before) in tables.iter().zip(&mut before) {
-                    let answered = answer(&**store, now, call).await;
+                    let answered = answer(&**store, now, call, &mut offered).await;
                     *before = check(&**store, before).await;
                     answers.push((name, answered, picture(&**store, before).await));
                 }
+                recent.extend(offered.drain(..offered.len() / tables.len()));
                 for other in &answers[1..] {
                     assert_eq!(answers[0].1, other.1, "{call:?}: {} and {}", answers[0].0, other.0);
                     assert_eq!(answers[0].2, other.2, "after {call:?}: {} and {}", answers[0].0, other.0);

@@ -1,5 +1,7 @@
 //! Worker sessions: opened, renewed, expired, and what becomes of the jobs they hold.
 
+use std::collections::BTreeSet;
+
 use coordinator_core::lease::{Reattach, has_expired, is_lost_offer, on_reattach};
 use coordinator_core::time::Micros;
 use proto::id::WorkerId;
@@ -90,8 +92,9 @@ impl Table {
             .filter(|task| self.jobs.get(&task.job).is_some_and(|job| job.state == JobState::Leased))
             .copied()
             .collect();
-        for started in held.iter().filter(|h| h.running && offered.contains(&h.task)) {
-            self.move_job(now, started.task.job, JobState::Running, |_| {})?;
+        let started = held.iter().filter(|h| h.running && offered.contains(&h.task)).map(|h| h.task);
+        for task in started.collect::<BTreeSet<_>>() {
+            self.move_job(now, task.job, JobState::Running, |_| {})?;
         }
         let is_lost = |task: &Task| {
             let offered_at = self.attempts.get(task).map(|row| row.started_at);

@@ -1,6 +1,6 @@
 //! Worker sessions: opened, renewed, expired, and what becomes of the jobs they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::lease::{AttemptFacts, Reattach, has_expired, is_lost_offer, on_reattach};
 use coordinator_core::policy::Policy;
@@ -190,7 +190,8 @@ pub(super) async fn heartbeat(
     let believed = held_by(tx, &[worker]).await?;
     let fenced = held.iter().map(|h| h.task).filter(|task| !believed.contains_key(task)).collect();
     let offered = |task: &Task| believed.get(task).is_some_and(|(state, _)| *state == JobState::Leased);
-    let started: Vec<_> = held.iter().filter(|h| h.running && offered(&h.task)).map(|h| h.task).collect();
+    let started = held.iter().filter(|h| h.running && offered(&h.task)).map(|h| h.task);
+    let started: Vec<_> = started.collect::<BTreeSet<_>>().into_iter().collect();
     if !started.is_empty() {
         let done = query(q::JOBS_START)
             .bind(pairs(&started)?)
