@@ -29,21 +29,21 @@ pub struct Settings {
     /// How a log line looks: `pretty`, `compact` or `json`.
     pub log_format: Format,
     /// How long a worker's session lives after its last heartbeat.
-    #[serde(with = "human")]
+    #[serde(with = "proto_kit::human")]
     pub lease_ttl: Duration,
     /// How often a worker is asked to send a heartbeat.
-    #[serde(with = "human")]
+    #[serde(with = "proto_kit::human")]
     pub heartbeat: Duration,
     /// How long an offer may stay out of its worker's heartbeats before it counts as lost.
-    #[serde(with = "human")]
+    #[serde(with = "proto_kit::human")]
     pub ack_timeout: Duration,
     /// Tries of a job before it fails for good.
     pub tries: u32,
     /// The wait after a job's first failure; it doubles with each further one.
-    #[serde(with = "human")]
+    #[serde(with = "proto_kit::human")]
     pub backoff: Duration,
     /// The longest such wait.
-    #[serde(with = "human")]
+    #[serde(with = "proto_kit::human")]
     pub backoff_cap: Duration,
 }
 
@@ -132,24 +132,6 @@ impl Settings {
     pub fn policy(&self) -> Policy {
         let Self { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap, .. } = *self;
         Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap }
-    }
-}
-
-/// Durations as people write them: `30s`, `1m 30s`.
-mod human {
-    use std::time::Duration;
-
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("`{text}` is no duration like `30s`: {error}")))
     }
 }
 

@@ -2,7 +2,45 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
 use common::{MANIFEST, Place, text};
+
+/// The one line of a command's failure.
+fn error(place: &Place, args: &[&str]) -> String {
+    let output = place.run(args);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr.trim_end().replace(&place.path("").display().to_string(), "DIR/")
+}
+
+/// A coordinator that ends with the test.
+struct Serving {
+    url: String,
+    process: Child,
+}
+
+/// A coordinator of a place, on a free port.
+fn serve(place: &Place) -> Serving {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--log", "warn"];
+    let program = Path::new(env!("CARGO_BIN_EXE_coordinator"));
+    let mut process = place.command(program, &args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+    Serving { url: format!("http://{address}"), process }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 #[test]
 fn a_plan_needs_no_coordinator() {
@@ -19,7 +57,7 @@ fn a_plan_needs_no_coordinator() {
 #[test]
 fn a_sweep_is_submitted_listed_cancelled_and_retried() {
     let place = Place::new();
-    let serving = place.serve();
+    let serving = serve(&place);
     let at = ["--coordinator", &serving.url, "--json"];
     let json = |args: &[&str]| place.json(&[args, &at].concat());
     let first = json(&["submit", "demo.yaml"]);
@@ -53,22 +91,22 @@ fn mistakes_are_one_line_each() {
     let place = Place::new();
     place.write("wrong.yaml", &MANIFEST.replace("evaluate", "evalute"));
     let unknown = "error: wrong.yaml:4: evalute: unknown key (nearest: `evaluate`)";
-    assert_eq!(place.error(&["plan", "wrong.yaml"]), unknown);
-    assert_eq!(place.error(&["run", "wrong.yaml"]), unknown);
+    assert_eq!(error(&place, &["plan", "wrong.yaml"]), unknown);
+    assert_eq!(error(&place, &["run", "wrong.yaml"]), unknown);
     assert_eq!(
-        place.error(&["plan", "absent.yaml"]),
+        error(&place, &["plan", "absent.yaml"]),
         "error: absent.yaml: No such file or directory (os error 2)"
     );
-    let closed = place.error(&["status", "--coordinator", "http://127.0.0.1:9"]);
+    let closed = error(&place, &["status", "--coordinator", "http://127.0.0.1:9"]);
     assert!(closed.starts_with("error: cannot reach the coordinator at http://127.0.0.1:9: "), "{closed}");
     std::fs::remove_file(place.path("base/tokenizer.json")).unwrap();
     assert_eq!(
-        place.error(&["run", "demo.yaml"]),
+        error(&place, &["run", "demo.yaml"]),
         "error: demo.yaml:2: base.path: DIR/base/tokenizer.json: no such file"
     );
     place.write("quiver.toml", "lisen = \"x\"\n");
     assert_eq!(
-        place.error(&["serve", "--config", "quiver.toml"]),
+        error(&place, &["serve", "--config", "quiver.toml"]),
         "error: quiver.toml: unknown setting `lisen`; the nearest valid one is `listen`"
     );
 }
@@ -76,14 +114,14 @@ fn mistakes_are_one_line_each() {
 #[test]
 fn a_coordinators_refusal_is_one_line() {
     let place = Place::new();
-    let serving = place.serve();
+    let serving = serve(&place);
     place.write("wrong.yaml", &MANIFEST.replace("demo", "de mo"));
     assert_eq!(
-        place.error(&["submit", "wrong.yaml", "--coordinator", &serving.url]),
+        error(&place, &["submit", "wrong.yaml", "--coordinator", &serving.url]),
         "error: wrong.yaml:1: name: may hold letters, digits, `-`, `_` and `.`, not ' '"
     );
     assert_eq!(
-        place.error(&["status", "nobody", "--coordinator", &serving.url]),
+        error(&place, &["status", "nobody", "--coordinator", &serving.url]),
         "error: there is no sweep `nobody`"
     );
 }
@@ -91,11 +129,11 @@ fn a_coordinators_refusal_is_one_line() {
 #[test]
 fn a_port_or_a_folder_in_use_is_named() {
     let (place, other) = (Place::new(), Place::new());
-    let serving = place.serve();
+    let serving = serve(&place);
     let address = serving.url.strip_prefix("http://").unwrap();
-    let taken = other.error(&["serve", "--listen", address]);
+    let taken = error(&other, &["serve", "--listen", address]);
     assert!(taken.starts_with(&format!("error: cannot listen on {address}: Address")), "{taken}");
-    let locked = place.error(&["serve", "--listen", "127.0.0.1:0"]);
+    let locked = error(&place, &["serve", "--listen", "127.0.0.1:0"]);
     assert!(locked.contains("quiver-data"), "{locked}");
 }
 

@@ -1,6 +1,7 @@
 //! The jobs of one point. A job is planned when something needs it, so that a manifest that scores less computes less.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jobs_spec::category::Category;
 use jobs_spec::job::{
@@ -8,7 +9,9 @@ use jobs_spec::job::{
     PretrainSpec, input,
 };
 use jobs_spec::key::{canonical, digest_of, job_key};
-use jobs_spec::manifest::{AdapterSet, Base, Evaluate, Manifest, Point, QueryEncoder, Variant, Weights};
+use jobs_spec::manifest::{
+    AdapterSet, Base, Embed, Evaluate, Manifest, Point, QueryEncoder, Variant, Weights,
+};
 use proto::id::Digest;
 
 use super::data::Data;
@@ -112,7 +115,7 @@ impl Jobs<'_> {
             Some(encoder) => inputs.insert(input::ENCODER.to_owned(), encoder),
             None => inputs.insert(input::BASE.to_owned(), sources.base),
         };
-        let spec = JobSpec::Embed(EmbedSpec { embed: self.manifest.stages.embed.clone() });
+        let spec = JobSpec::Embed(EmbedSpec { embed: embed(&self.manifest.stages.embed) });
         let tokens = sources.data.tools.iter().map(|tool| tool.work.prompts(false)).sum();
         let made = self.add(spec, "embeddings".to_owned(), inputs, tokens)?;
         self.embeddings = Some(made);
@@ -197,21 +200,22 @@ impl Jobs<'_> {
         category: Category,
     ) -> Result<(), PlanError> {
         let Some(entries) = sources.data.entries.get(&category) else { return Ok(()) };
-        let mut inputs = self.variant_inputs(sources, variant)?;
-        inputs.extend(named([
-            (input::BASE, sources.base),
-            (input::DATASET, Input::Artifact(sources.data.training)),
-            (input::ENTRIES, Input::Artifact(entries.set)),
-        ]));
+        let gated = is_gated(variant);
+        let mut inputs = self.variant_inputs(sources, variant, gated)?;
+        inputs.extend(named([(input::BASE, sources.base), (input::ENTRIES, Input::Artifact(entries.set))]));
         let stages = &self.manifest.stages;
         let share = evaluate.limit.map_or(1.0, |limit| (limit as f64 / entries.count.max(1) as f64).min(1.0));
         let once = entries.work.prompts(variant.documents) as f64 * share;
         let spec = JobSpec::Evaluate(EvaluateSpec {
-            variant: variant.clone(),
+            // What has no effect must not make two jobs of one.
+            variant: match variant.adapters {
+                AdapterSet::None => Variant { weights: Weights::Uniform, ..variant.clone() },
+                AdapterSet::Pretrained | AdapterSet::Finetuned => variant.clone(),
+            },
             category,
             generation: evaluate.generation.clone(),
             prompt: stages.prompt.clone(),
-            embed: stages.embed.clone(),
+            embed: if gated { embed(&stages.embed) } else { Embed::default() },
             limit: evaluate.limit,
         });
         let tokens = (once * evaluate.generation.seeds.len() as f64) as u64;
@@ -224,21 +228,16 @@ impl Jobs<'_> {
         &mut self,
         sources: &Sources<'_>,
         variant: &Variant,
+        gated: bool,
     ) -> Result<BTreeMap<String, Input>, PlanError> {
         let mut inputs = match variant.adapters {
-            AdapterSet::None => return Ok(BTreeMap::new()),
+            AdapterSet::None => BTreeMap::new(),
             AdapterSet::Pretrained => self.pretrained(sources)?,
             AdapterSet::Finetuned => named([(input::ADAPTERS, self.finetuned(sources)?)]),
         };
-        match variant.weights {
-            Weights::Gate | Weights::Top1 => {
-                inputs.extend(named([
-                    (input::EMBEDDINGS, self.embeddings(sources)?),
-                    (input::GATE, self.gate(sources)?),
-                ]));
-                inputs.extend(sources.encoder.map(|encoder| (input::ENCODER.to_owned(), encoder)));
-            }
-            Weights::Uniform | Weights::Oracle => {}
+        if gated {
+            inputs.insert(input::GATE.to_owned(), self.gate(sources)?);
+            inputs.extend(sources.encoder.map(|encoder| (input::ENCODER.to_owned(), encoder)));
         }
         Ok(inputs)
     }
@@ -254,6 +253,23 @@ impl Jobs<'_> {
         self.jobs.push(PlannedJob { key, spec, label, inputs, fan: None, fan_limits: None, tokens });
         Ok(Input::Job(key))
     }
+}
+
+/// Whether a variant asks the gate.
+fn is_gated(variant: &Variant) -> bool {
+    match (variant.adapters, variant.weights) {
+        (AdapterSet::None, _) | (_, Weights::Uniform | Weights::Oracle) => false,
+        (AdapterSet::Pretrained | AdapterSet::Finetuned, Weights::Gate | Weights::Top1) => true,
+    }
+}
+
+/// The encoder under its name as an input: where the manifest's folder lies must not change keys.
+fn embed(embed: &Embed) -> Embed {
+    let q_encoder = match &embed.q_encoder {
+        QueryEncoder::Base => QueryEncoder::Base,
+        QueryEncoder::Bge(_) => QueryEncoder::Bge(PathBuf::from(input::ENCODER)),
+    };
+    Embed { q_encoder, pooling: embed.pooling }
 }
 
 fn named<const N: usize>(inputs: [(&str, Input); N]) -> BTreeMap<String, Input> {

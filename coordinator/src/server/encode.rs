@@ -163,6 +163,8 @@ struct ScoreMetrics {
 fn score(result: &ResultView) -> Option<v1::Score> {
     let ScoreMetrics { variant, category, correct, total } =
         ScoreMetrics::deserialize(&result.metrics).ok()?;
+    // The label, `row/category`, tells the points of a matrix apart; the runner knows only the variant.
+    let variant = result.label.rsplit_once('/').map_or(variant, |(row, _)| row.to_owned());
     Some(v1::Score { variant, category, correct, total })
 }
 

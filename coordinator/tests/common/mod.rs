@@ -1,8 +1,7 @@
 //! What the tests of commands share: a small manifest with its files, and the program run as people run it.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -79,44 +78,6 @@ impl Place {
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
         serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Runs it, and gives the one line of its failure.
-    pub(crate) fn error(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-        assert!(output.stdout.is_empty());
-        let stderr = text(&output.stderr);
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        stderr.trim_end().replace(&self.dir.path().display().to_string(), "DIR")
-    }
-
-    /// A coordinator on a free port, and its URL.
-    pub(crate) fn serve(&self) -> Serving {
-        let args = ["serve", "--listen", "127.0.0.1:0", "--log", "warn"];
-        let mut process = self
-            .command(Path::new(env!("CARGO_BIN_EXE_coordinator")), &args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-        Serving { url: format!("http://{address}"), process }
-    }
-}
-
-/// A coordinator that ends with the test.
-pub(crate) struct Serving {
-    /// Its address.
-    pub(crate) url: String,
-    process: Child,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -52,7 +52,8 @@ pub enum JobSpec {
     Gate(GateSpec),
     /// Finetunes all adapters jointly. Inputs: base, dataset, gate, embeddings, `adapter/<tool>` for each tool.
     Finetune(FinetuneSpec),
-    /// Scores one variant on one category. Inputs: base, dataset, entries and what the variant needs.
+    /// Scores one variant on one category. Inputs: base, entries; the variant's adapters (`adapters`, or `adapter/<tool>` for each
+    /// tool); where the gate weighs them, the gate and the encoder if there is one.
     Evaluate(EvaluateSpec),
 }
 
@@ -96,7 +97,7 @@ pub struct BaseSpec {
 /// See [`JobSpec::Embed`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EmbedSpec {
-    /// Encoder and pooling.
+    /// Encoder and pooling. An encoder's folder is [`input::ENCODER`], whatever the manifest calls it.
     pub embed: Embed,
 }
 
@@ -189,7 +190,7 @@ pub struct EvaluateSpec {
     pub generation: Generation,
     /// How prompts are built.
     pub prompt: Prompt,
-    /// Encoder and pooling of the gate's contexts.
+    /// Encoder and pooling of the gate's contexts; the default where no gate weighs adapters.
     pub embed: Embed,
     /// Score at most this many entries.
     pub limit: Option<usize>,
