@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod human;
 pub mod retry;
 pub mod telemetry;

@@ -1,0 +1,24 @@
+//! Durations as people write them (`30s`, `1m 30s`), for fields marked `#[serde(with = "proto_kit::human")]`.
+
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// Writes a duration as text.
+///
+/// # Errors
+/// When the format cannot hold a text.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+/// Reads a duration from text.
+///
+/// # Errors
+/// When the text is no duration with a unit.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| D::Error::custom(format!("`{text}` is no duration like `30s`: {error}")))
+}

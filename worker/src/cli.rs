@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use proto_kit::{config, telemetry};
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::node;
+
+/// Runs jobs of a coordinator on this machine's devices.
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join a coordinator and work until told to stop.
+    Run(Run),
+}
+
+/// Every setting can also stand in the file, section `[worker]`, or in a variable `QUIVER_WORKER__…`.
+#[derive(Debug, Parser)]
+struct Run {
+    /// A TOML file with settings.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Stop when standard input ends, because that is when the parent died.
+    #[arg(long)]
+    exit_with_parent: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, clap::Args, Serialize)]
+struct Flags {
+    /// The coordinator's URL, such as http://127.0.0.1:7700.
+    #[arg(long)]
+    coordinator: Option<String>,
+    /// A device to drive: `cpu` or `cuda:N`. Repeat it for several.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    device: Vec<String>,
+    /// This worker's name; host and folder by default. A newer process of the same name takes its place.
+    #[arg(long)]
+    name: Option<String>,
+    /// The folder of cache and scratch files. One worker at a time uses it.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The runner's program; the one beside this program by default.
+    #[arg(long)]
+    runner: Option<PathBuf>,
+    /// How long to try to reach the coordinator at the start.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "text")]
+    connect_timeout: Option<Duration>,
+}
+
+fn text<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => proto_kit::human::serialize(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Runs the command; an error becomes one line and a failing exit code.
+pub(crate) fn main() -> ExitCode {
+    let Command::Run(args) = Cli::parse().command;
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _unwritable_stderr = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Run) -> anyhow::Result<()> {
+    let settings: Settings = config::load_section("worker", args.config.as_deref(), args.flags)?;
+    telemetry::init(settings.log_format, &settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(node::run(settings, args.exit_with_parent));
+    // A read of standard input may still hang in the runtime's own thread; nobody waits for it.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,129 @@
+//! The coordinator as a worker sees it: unary calls with deadlines, and what a failed call means.
+
+use std::error::Error;
+use std::time::Duration;
+
+use proto::error::Reason;
+use proto::v1;
+use proto::v1::fleet_client::FleetClient;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
+
+/// How long a call may take, besides the time that it asked to wait.
+const CALL: Duration = Duration::from_secs(10);
+/// Largest answer that is read: one offer may name thousands of inputs.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No answer, or one that says to come back later. Trying again is safe and may help.
+    #[error("cannot reach the coordinator at {url}: {cause}")]
+    Unreachable {
+        /// Its URL.
+        url: String,
+        /// The innermost cause.
+        cause: String,
+    },
+    /// The coordinator refuses for a reason that the protocol knows.
+    #[error("the coordinator refuses: {1}")]
+    Refused(Reason, String),
+    /// The coordinator will never accept this call.
+    #[error("the coordinator rejects the call: {0}")]
+    Rejected(String),
+}
+
+/// A client. Clones share the connection, which opens itself again.
+#[derive(Clone, Debug)]
+pub(crate) struct Fleet {
+    client: FleetClient<Channel>,
+    url: String,
+}
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident($request:ident) -> $reply:ident),+ $(,)?) => {
+        $($(#[$doc])*
+        pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$reply, CallError> {
+            let mut client = self.client.clone();
+            self.answer(CALL, client.$name(request)).await
+        })+
+    };
+}
+
+impl Fleet {
+    /// A client of the coordinator at `url`. Connects with the first call.
+    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let endpoint = Endpoint::from_shared(with_scheme)
+            .map_err(|error| anyhow::anyhow!("`{url}` is no address of a coordinator: {error}"))?
+            .connect_timeout(CALL)
+            .http2_keep_alive_interval(CALL)
+            .keep_alive_timeout(CALL);
+        let client = FleetClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { client, url: url.to_owned() })
+    }
+
+    unary! {
+        register(RegisterRequest) -> RegisterReply,
+        heartbeat(HeartbeatRequest) -> HeartbeatReply,
+        checkpointed(CheckpointedRequest) -> CheckpointedReply,
+        complete(CompleteRequest) -> CompleteReply,
+        fail(FailRequest) -> FailReply,
+    }
+
+    pub(crate) async fn acquire(&self, request: v1::AcquireRequest) -> Result<v1::AcquireReply, CallError> {
+        let mut client = self.client.clone();
+        let within = CALL + Duration::from_millis(request.wait_ms);
+        self.answer(within, client.acquire(request)).await
+    }
+
+    async fn answer<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, CallError> {
+        let unreachable = |cause| CallError::Unreachable { url: self.url.clone(), cause };
+        match timeout(within, call).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(match Reason::of(&status) {
+                Some(reason) => CallError::Refused(reason, status.message().to_owned()),
+                None if is_final(status.code()) => CallError::Rejected(status.message().to_owned()),
+                None => unreachable(cause(&status)),
+            }),
+            Err(_) => Err(unreachable(format!("no answer within {} s", within.as_secs()))),
+        }
+    }
+}
+
+/// Whether the same call will be answered in the same way.
+fn is_final(code: Code) -> bool {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated
+        | Code::DataLoss => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable => false,
+    }
+}
+
+/// The bottom of an error's chain; a status of the server's own has only its message.
+fn cause(status: &Status) -> String {
+    let Some(mut cause) = status.source() else { return status.message().to_owned() };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

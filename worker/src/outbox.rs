@@ -1,0 +1,262 @@
+//! What leaves the worker behind the computation: results, checkpoints and failures. Each is delivered again and again until the
+//! coordinator accepts it or wants it no longer; while the lease is not trusted it waits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::error::{ErrorCode, Reason};
+use proto::pipe::Task;
+use proto::v1;
+use proto_kit::retry::{Backoff, retry};
+use serde_json::Value;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use worker_artifacts::{ArtifactError, ArtifactRef, Record};
+
+use crate::fleet::CallError;
+use crate::held;
+use crate::node::Node;
+use crate::offer::{self, Assignment};
+use crate::session::Ticket;
+
+/// How long a store that fails is tried again before the attempt fails.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A result that lies in a folder.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The folder.
+    pub(crate) output: PathBuf,
+    /// Figures, a JSON object.
+    pub(crate) metrics: Value,
+    /// Device time spent.
+    pub(crate) device_ms: u64,
+    /// The runner's version.
+    pub(crate) runner: String,
+}
+
+/// Why an attempt ends without a result.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// What kind of failure.
+    pub(crate) code: ErrorCode,
+    /// One line with cause and place.
+    pub(crate) message: String,
+    /// Whether the worker gives the job back.
+    pub(crate) released: bool,
+}
+
+impl Failure {
+    /// A failure of the attempt.
+    pub(crate) fn new(code: ErrorCode, message: impl ToString) -> Self {
+        Self { code, message: message.to_string(), released: false }
+    }
+
+    /// A job given back.
+    pub(crate) fn released(message: &str) -> Self {
+        Self { code: ErrorCode::WorkerLost, message: message.to_owned(), released: true }
+    }
+}
+
+impl From<ArtifactError> for Failure {
+    fn from(error: ArtifactError) -> Self {
+        Self::new(error.code(), error)
+    }
+}
+
+/// Why something was not delivered.
+enum GaveUp {
+    /// Nobody wants it any more.
+    Unwanted(String),
+    /// The coordinator will never accept it.
+    Rejected(String),
+}
+
+impl Node {
+    /// Uploads a result and commits it; a result that cannot be uploaded fails its attempt. Returns when nothing is left of the attempt.
+    pub(crate) async fn commit(&self, job: &Assignment, dropped: &CancellationToken, finished: Finished) {
+        let work = async {
+            if let Err(failure) = self.upload_and_complete(job, finished).await {
+                tracing::error!(code = %failure.code, message = failure.message, "a result is lost");
+                self.report(job.task, failure).await;
+            }
+        };
+        self.unless_dropped(job.task, dropped, work).await;
+    }
+
+    /// Reports a failure. Returns when nothing is left of the attempt.
+    pub(crate) async fn fail(&self, task: Task, dropped: &CancellationToken, failure: Failure) {
+        self.unless_dropped(task, dropped, self.report(task, failure)).await;
+    }
+
+    /// Uploads a checkpoint and records it. One that cannot be saved costs only time.
+    pub(crate) async fn save(&self, job: &Assignment, runner: String, step: u64, folder: PathBuf) {
+        let record = record(job, "checkpoint", Value::Object(serde_json::Map::new()), runner);
+        let uploaded = async {
+            let _turn = self.uploads.acquire().await;
+            tolerant(self.seed, || self.artifacts.commit_checkpoint(&record, step, &folder)).await
+        };
+        match uploaded.await {
+            Ok((artifact, _)) => {
+                let recorded = self
+                    .deliver(|Ticket { term, worker }| {
+                        let (task, artifact) =
+                            (Some(held::message(job.task)), Some(offer::message(&artifact)));
+                        self.fleet.checkpointed(v1::CheckpointedRequest {
+                            term,
+                            worker,
+                            task,
+                            step,
+                            artifact,
+                        })
+                    })
+                    .await;
+                match recorded {
+                    Ok(_) => tracing::debug!(step, "checkpoint recorded"),
+                    Err(GaveUp::Unwanted(why) | GaveUp::Rejected(why)) => {
+                        tracing::debug!(step, why, "checkpoint dropped")
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, step, "a checkpoint could not be saved"),
+        }
+        remove(folder).await;
+    }
+
+    async fn upload_and_complete(&self, job: &Assignment, finished: Finished) -> Result<(), Failure> {
+        let Finished { output, metrics, device_ms, runner } = finished;
+        let record = record(job, &job.role, metrics, runner);
+        let (artifact, bytes) = {
+            let _turn = self.uploads.acquire().await;
+            tolerant(self.seed, || self.artifacts.commit_folder(&record, &output)).await?
+        };
+        let metrics = record.metrics.to_string();
+        let committed = self
+            .deliver(|Ticket { term, worker }| {
+                let request = v1::CompleteRequest {
+                    term,
+                    worker,
+                    task: Some(held::message(job.task)),
+                    role: job.role.clone(),
+                    artifact: Some(offer::message(&artifact)),
+                    bytes,
+                    metrics: metrics.clone(),
+                    device_ms,
+                };
+                self.fleet.complete(request)
+            })
+            .await;
+        match committed {
+            Ok(reply) => {
+                note_winner(&artifact, &reply);
+                Ok(())
+            }
+            Err(GaveUp::Unwanted(why)) => {
+                tracing::info!(why, "the result is not wanted any more");
+                Ok(())
+            }
+            Err(GaveUp::Rejected(why)) => Err(Failure::new(ErrorCode::Internal, why)),
+        }
+    }
+
+    async fn report(&self, task: Task, Failure { code, message, released }: Failure) {
+        let told = self
+            .deliver(|Ticket { term, worker }| {
+                let (task, code) = (Some(held::message(task)), code.name().to_owned());
+                self.fleet.fail(v1::FailRequest {
+                    term,
+                    worker,
+                    task,
+                    code,
+                    message: message.clone(),
+                    released,
+                })
+            })
+            .await;
+        match told {
+            Ok(_) => tracing::info!(%code, message, released, "attempt ended without a result"),
+            Err(GaveUp::Unwanted(why)) => tracing::info!(why, "nobody waits for the attempt's end"),
+            Err(GaveUp::Rejected(why)) => tracing::error!(why, "the attempt's end could not be told"),
+        }
+    }
+
+    /// Ends an attempt by `work`, or at once when the coordinator drops it.
+    async fn unless_dropped(&self, task: Task, dropped: &CancellationToken, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = dropped.cancelled() => {}
+            () = work => {}
+        }
+        self.held.remove(task);
+        remove(self.folder_of(task)).await;
+    }
+
+    async fn deliver<T, F>(&self, call: impl Fn(Ticket) -> F) -> Result<T, GaveUp>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), self.seed);
+        let orphaned = || GaveUp::Unwanted("the parent has died".to_owned());
+        loop {
+            // Even an orphan tries once: a parent that only hung up still listens.
+            let ticket = tokio::select! {
+                biased;
+                ticket = self.session.ticket() => ticket,
+                () = self.orphaned.cancelled() => return Err(orphaned()),
+            };
+            match call(ticket).await {
+                Ok(reply) => return Ok(reply),
+                Err(CallError::Rejected(why)) => return Err(GaveUp::Rejected(why)),
+                Err(CallError::Refused(Reason::StaleAttempt | Reason::Superseded, why)) => {
+                    return Err(GaveUp::Unwanted(why));
+                }
+                Err(CallError::Refused(Reason::SessionLost | Reason::StaleTerm, _)) => {
+                    self.session.lost(ticket)
+                }
+                Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
+            }
+            tokio::select! {
+                () = sleep(backoff.delay()) => {}
+                () = self.orphaned.cancelled() => return Err(orphaned()),
+            }
+        }
+    }
+}
+
+/// Tries again while a store fails in a way that may pass.
+pub(crate) async fn tolerant<T, F>(seed: u64, operation: impl FnMut() -> F) -> Result<T, ArtifactError>
+where
+    F: Future<Output = Result<T, ArtifactError>>,
+{
+    let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2), seed);
+    retry(backoff, STORE_PATIENCE, |error| matches!(error, ArtifactError::Store { .. }), operation).await
+}
+
+/// Removes a folder that nobody needs; the next start removes what could not be removed now.
+pub(crate) async fn remove(folder: PathBuf) {
+    if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, folder = %folder.display(), "a folder could not be removed");
+    }
+}
+
+fn record(job: &Assignment, role: &str, metrics: Value, runner: String) -> Record {
+    let worker = env!("CARGO_PKG_VERSION").to_owned();
+    Record {
+        key: job.key,
+        attempt: job.task.attempt,
+        role: role.to_owned(),
+        inputs: job.inputs.clone(),
+        metrics,
+        versions: [("runner".to_owned(), runner), ("worker".to_owned(), worker)].into(),
+    }
+}
+
+fn note_winner(own: &ArtifactRef, reply: &v1::CompleteReply) {
+    match &reply.artifact {
+        Some(winner) if winner.digest != own.digest.to_string() => {
+            tracing::info!(own = %own.digest, winner = winner.digest, "another attempt had committed before");
+        }
+        _ => tracing::info!(artifact = %own.digest, "artifact committed"),
+    }
+}
