@@ -39,7 +39,7 @@ pub struct TextEncoder {
 #[derive(Debug)]
 enum Model {
     Base(Arc<Decoder>, Pooling),
-    Bert(Encoder),
+    Bert(Box<Encoder>),
 }
 
 impl TextEncoder {
@@ -50,7 +50,7 @@ impl TextEncoder {
 
     /// A BERT encoder; it pools by the mean.
     pub fn bert(encoder: Encoder, tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, model: Model::Bert(encoder) }
+        Self { tokenizer, model: Model::Bert(Box::new(encoder)) }
     }
 
     /// Length of a vector.

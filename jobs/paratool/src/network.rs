@@ -196,6 +196,7 @@ fn gelu_slope(x: &Rows) -> Rows {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
     use super::*;
 

@@ -76,6 +76,7 @@ impl<'a> SampleBuilder<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
     use jobs_data::set::TrainingSet;
 

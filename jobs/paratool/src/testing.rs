@@ -1,4 +1,5 @@
 //! A model, a tokenizer and a data set small enough for tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -115,6 +115,7 @@ fn properties(tool: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
     use super::*;
 

@@ -183,6 +183,7 @@ fn strftime_now(format: String) -> Result<String, Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests")]
 mod tests {
     use super::{ChatTemplate, Message, Role};
 

@@ -1,4 +1,5 @@
 //! Model folders: what training of a tokenizer writes, and what loading says of a folder that lacks something.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::fs;
 

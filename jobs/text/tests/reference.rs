@@ -1,4 +1,5 @@
 //! Ids of tokenizer and template against those that transformers wrote into the reference folders.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::PathBuf;
 

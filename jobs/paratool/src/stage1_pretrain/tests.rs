@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
 use jobs_spec::manifest::Pretrain;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent};
 use proto::id::Digest;
@@ -65,9 +67,9 @@ fn a_tool_does_not_depend_on_its_company_and_all_share_their_start() {
     let world = world();
     let stage = Pretrain { rank: 2, alpha: 4.0, epochs: 2, lr: 1e-2, ..Pretrain::default() };
     let together = trained(&world, &[0, 1, 2], &stage);
-    for tool in 0..3 {
-        assert_eq!(trained(&world, &[tool], &stage)[0], together[tool]);
-        let losses = together[tool].1["epoch_losses"].as_array().unwrap();
+    for (tool, result) in together.iter().enumerate() {
+        assert_eq!(trained(&world, &[tool], &stage)[0], *result);
+        let losses = result.1["epoch_losses"].as_array().unwrap();
         assert!(losses.len() == 2 && losses[1].as_f64() < losses[0].as_f64());
     }
     // At rate zero an adapter ends as it started.

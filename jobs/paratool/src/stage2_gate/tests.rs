@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
 use std::path::PathBuf;
 
 use jobs_data::tool::Tool;
