@@ -1,4 +1,5 @@
 //! The protocol over real gRPC on loopback, with a real table and a clock that the test moves.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -83,7 +83,7 @@ const OF_ONE_JOB: &[Check] = &[
 pub fn broken(jobs: &[JobFacts]) -> Vec<Broken> {
     let check = |job: &JobFacts| {
         let failed = OF_ONE_JOB.iter().filter(|(_, _, holds)| !holds(job));
-        failed.map(|(id, what, _)| Broken { id, job: job.id, what: *what }).collect::<Vec<_>>()
+        failed.map(|(id, what, _)| Broken { id, job: job.id, what }).collect::<Vec<_>>()
     };
     jobs.iter().flat_map(check).collect()
 }

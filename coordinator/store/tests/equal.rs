@@ -1,4 +1,5 @@
 //! Any sequence of calls has the same results on every implementation and breaks no invariant.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -80,7 +80,7 @@ impl Table {
             .filter_map(|input| Some(Input { name: input.name.clone(), artifact: resolve(&input.source)? }))
             .collect();
         inputs.sort_by(|a, b| a.name.cmp(&b.name));
-        let checkpoints = self.checkpoints.iter().filter(|((of, _, _), _)| *of == job.id);
+        let mut checkpoints = self.checkpoints.iter().filter(|((of, _, _), _)| *of == job.id);
         let live = job.sweeps.iter().rev().filter_map(|(id, _)| self.sweeps.get(id));
         let sweep = live.filter(|s| s.row.state == SweepState::Running).map(|s| s.row.name.clone()).next();
         Offer {
@@ -92,7 +92,7 @@ impl Table {
             fan: job.planned.fan,
             fan_limits: job.planned.fan_limits.clone(),
             inputs,
-            checkpoint: checkpoints.last().map(|(_, checkpoint)| checkpoint.clone()),
+            checkpoint: checkpoints.next_back().map(|(_, checkpoint)| checkpoint.clone()),
             sweep: sweep.unwrap_or_default(),
         }
     }
