@@ -46,3 +46,23 @@ fn twelve_tools_of_bfcl_multiple() {
     let plan = plan(&Place::new(), &dataset, "{}");
     assert_eq!((jobs(&plan, "pretrain"), jobs(&plan, "evaluate")), (12, 5));
 }
+
+/// An adapter is a tool's whole document: two tools whose parameters alone are equal have one each.
+#[test]
+fn all_six_categories_of_bfcl() {
+    let Some(bfcl) = folder("../shared/data/bfcl") else { return };
+    let plan = plan(&Place::new(), &format!("{{bfcl: {{path: {}}}}}", bfcl.display()), "{}");
+    assert_eq!((jobs(&plan, "pretrain"), jobs(&plan, "evaluate")), (2034, 30));
+    let notes = plan["notes"].to_string();
+    for (category, tools) in [
+        ("multiple", 468),
+        ("parallel", 197),
+        ("parallel_multiple", 462),
+        ("live_multiple", 1029),
+        ("live_parallel", 18),
+        ("live_parallel_multiple", 82),
+    ] {
+        let counted = notes.split('"').find(|note| note.starts_with(&format!("{category}:"))).unwrap();
+        assert!(counted.contains(&format!(", {tools} tools by parameters")), "{counted}");
+    }
+}

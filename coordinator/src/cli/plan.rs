@@ -19,10 +19,10 @@ use crate::server::{planner, preview};
 pub(super) struct PlanArgs {
     /// The manifest.
     manifest: PathBuf,
-    /// Ask this coordinator; without, look into `--dir`.
-    #[arg(long = "coordinator", value_name = "URL", env = "QUIVER_COORDINATOR", conflicts_with = "dir")]
+    /// Ask this coordinator instead of looking into a folder.
+    #[arg(long = "coordinator", value_name = "URL", env = "QUIVER_COORDINATOR")]
     url: Option<String>,
-    /// Folder of the results of `run`.
+    /// Look into this folder of `run`, whatever coordinator is named.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print JSON.
@@ -32,12 +32,12 @@ pub(super) struct PlanArgs {
 
 pub(super) async fn run(args: PlanArgs) -> Result<(), Failure> {
     let request = manifest_file::request(&args.manifest)?;
-    let reply = match args.url {
-        Some(url) => {
+    let reply = match (args.dir, args.url) {
+        (None, Some(url)) => {
             let mut operator = connect(&CoordinatorArgs { url }).await?;
             answer(operator.plan(request).await)?
         }
-        None => offline(request, args.dir).await?,
+        (dir, _) => offline(request, dir).await?,
     };
     if args.json {
         return Ok(print_json(&view::Plan::from(reply))?);

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jobs_data::Prepared;
-use jobs_data::set::EntrySet;
+use jobs_data::set::{EntrySet, TrainingSet};
 use jobs_data::trace::Trace;
 use jobs_spec::category::Category;
 use proto::id::Digest;
@@ -61,15 +60,14 @@ impl Work {
     }
 }
 
-/// The work of every tool's traces, by the tool's key.
-pub(super) fn work_of_tools(prepared: &Prepared) -> HashMap<String, Work> {
-    let training = &prepared.training;
+/// The work of learning from a set's traces once.
+pub(super) fn work_of_traces(set: &TrainingSet) -> Work {
     let document_bytes: HashMap<&str, usize> =
-        training.tools.iter().map(|tool| (tool.key.as_str(), tool.schema.to_string().len())).collect();
-    let mut work: HashMap<String, Work> = HashMap::new();
-    for Trace { tool, question, candidates, answer, .. } in &training.traces {
+        set.tools.iter().map(|tool| (tool.key.as_str(), tool.schema.to_string().len())).collect();
+    let mut work = Work::default();
+    for Trace { question, candidates, answer, .. } in &set.traces {
         let documents = candidates.iter().filter_map(|key| document_bytes.get(key.as_str())).sum();
-        work.entry(tool.clone()).or_default().add(question.len() + answer.len(), documents);
+        work.add(question.len() + answer.len(), documents);
     }
     work
 }

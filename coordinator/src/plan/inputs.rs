@@ -9,7 +9,7 @@ use jobs_spec::manifest::{Dataset, Point};
 use proto::id::Digest;
 use worker_artifacts::{ArtifactError, Import, ImportFile, Source};
 
-use super::data::{Data, Entries, Tool, work_of_entries, work_of_tools};
+use super::data::{Data, Entries, Tool, work_of_entries, work_of_traces};
 use super::model;
 use crate::server::planner::PlanError;
 
@@ -81,16 +81,13 @@ impl Inputs {
 
     fn data(&mut self, prepared: &Prepared) -> Result<Data, PlanError> {
         let training = self.import("dataset", made(prepared.training.files()))?;
-        let work = work_of_tools(prepared);
         let mut tools = Vec::new();
-        for tool in &prepared.training.tools {
-            let Some(work) = work.get(&tool.key) else { continue };
-            let traces = made(prepared.training.for_tool(&tool.key).files());
+        for (tool, own) in prepared.training.by_tool() {
             tools.push(Tool {
                 key: tool.key.clone(),
                 name: tool.name.clone(),
-                traces: self.import("traces", traces)?,
-                work: *work,
+                traces: self.import("traces", made(own.files()))?,
+                work: work_of_traces(&own),
             });
         }
         let mut entries = BTreeMap::new();
