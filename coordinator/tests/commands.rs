@@ -1,4 +1,5 @@
 //! The commands as people run them: tables and JSON on standard output, one line for every mistake.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Plans over real data: the example toolbox, and BFCL's own files where they are at hand.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
 
 mod common;
 

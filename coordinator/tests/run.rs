@@ -1,5 +1,6 @@
 //! `run` with a worker of the test's own in place of the real one: a script that lies beside the program, as the real one does. Where jobs
 //! have to be done, the test does them over the wire.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
 

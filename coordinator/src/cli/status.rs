@@ -5,7 +5,7 @@ use proto::v1::StatusRequest;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure};
-use crate::output::{print, print_json, score_table, sweeps_table, view, workers_table};
+use crate::output::{print, print_json, score_table, sweeps_table, tell, view, workers_table};
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -36,5 +36,10 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
             print(&score_table(&sweep.scores))?;
         }
     }
+    if status.workers.is_empty() {
+        tell("no worker has registered");
+        return Ok(());
+    }
+    print("")?;
     Ok(print(&workers_table(&status.workers))?)
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use proto::v1;
 
 /// What submitting would do, per stage.
@@ -85,7 +84,7 @@ pub fn jobs_table(jobs: &[v1::Job]) -> String {
             job.label.clone(),
             job.state.clone(),
             job.attempt.to_string(),
-            progress.map(|p| format!("{}/{}", p.step, p.total)).unwrap_or_default(),
+            progress.filter(|p| p.total > 0).map(|p| format!("{}/{}", p.step, p.total)).unwrap_or_default(),
             progress.and_then(|p| p.loss).map(|loss| format!("{loss:.3}")).unwrap_or_default(),
             error,
         ]);
@@ -94,10 +93,12 @@ pub fn jobs_table(jobs: &[v1::Job]) -> String {
     table.to_string()
 }
 
-/// A table that reads well in a terminal and in a file.
+/// A table that reads well in a terminal and in a file: one line below the header.
 pub(super) fn new(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table
+        .load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')))
+        .set_header(header.to_vec());
     table
 }
 

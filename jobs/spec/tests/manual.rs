@@ -1,4 +1,5 @@
 //! `docs/manifest.md` is complete and right: it lists exactly the fields of the types, with their defaults, and its example is valid.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
