@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use proto::id::LaneId;
 use proto::pipe::{FromRunner, ToRunner};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -35,7 +34,7 @@ impl Runner {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub(crate) fn start(program: &Path, lane: LaneId, device: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Path, device: &str) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .args(["pipe", "--device", device])
             .stdin(Stdio::piped())
@@ -52,7 +51,7 @@ impl Runner {
             .map(|((stdin, stdout), stderr)| (stdin, stdout, stderr))
             .context("the runner has no pipes")?;
         let (sender, messages) = mpsc::channel(MESSAGES);
-        let span = tracing::info_span!("runner", lane = lane.0, device);
+        let span = tracing::info_span!("runner", device);
         let last_words = Arc::default();
         tokio::spawn(read(stdout, sender).instrument(span.clone()));
         let log = tokio::spawn(forward(stderr, Arc::clone(&last_words)).instrument(span));

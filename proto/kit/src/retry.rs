@@ -86,9 +86,9 @@ mod tests {
             Backoff::new(MS, MS, 0),
             100 * MS,
             |_: &&str| true,
-            async || {
+            || {
                 tries += 1;
-                if tries == 3 { Ok(tries) } else { Err("no") }
+                std::future::ready(if tries == 3 { Ok(tries) } else { Err("no") })
             },
         );
         assert_eq!(result.await, Ok(3));
@@ -97,8 +97,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_and_a_final_error_end_the_tries() {
         let began = Instant::now();
-        let late =
-            retry(Backoff::new(10 * MS, 10 * MS, 0), 95 * MS, |_: &&str| true, || std::future::ready(Err::<(), _>("no")));
+        let late = retry(
+            Backoff::new(10 * MS, 10 * MS, 0),
+            95 * MS,
+            |_: &&str| true,
+            || std::future::ready(Err::<(), _>("no")),
+        );
         assert_eq!(late.await, Err("no"));
         assert!(began.elapsed() < 95 * MS && began.elapsed() > 50 * MS);
 
@@ -107,9 +111,9 @@ mod tests {
             Backoff::new(MS, MS, 0),
             100 * MS,
             |_: &&str| false,
-            async || {
+            || {
                 tries += 1;
-                Err::<(), _>("never")
+                std::future::ready(Err::<(), _>("never"))
             },
         );
         assert_eq!(refused.await, Err("never"));

@@ -64,7 +64,7 @@ pub enum ArtifactError {
         /// The object's key.
         object: String,
         /// The store's words.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// A local file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
@@ -123,7 +123,7 @@ impl ArtifactError {
         if is_full(&source) {
             return Self::Full { place: store, object };
         }
-        Self::Store { store, action, object, source }
+        Self::Store { store, action, object, source: Box::new(source) }
     }
 
     /// Wraps what the system said while doing `action` to the local `path`.

@@ -1,4 +1,5 @@
 //! Disks that are full, read-only or failing: one clear error, and no half object.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fmt;
 use std::path::Path;

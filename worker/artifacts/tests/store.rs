@@ -1,4 +1,5 @@
 //! Artifacts from folder to store and back.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

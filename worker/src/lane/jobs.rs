@@ -197,7 +197,9 @@ impl Lane {
     fn take(&mut self, task: Task) -> Option<Assigned> {
         let assigned = self.tasks.remove(&task)?;
         assigned.left.cancel();
-        self.settle();
+        if self.tasks.is_empty() {
+            self.fan.clear();
+        }
         Some(assigned)
     }
 
@@ -229,9 +231,6 @@ impl Lane {
 
     /// The worker shuts down: the runner ends, unfinished jobs go back.
     pub(super) fn give_back(&mut self) {
-        if let Some(call) = &self.acquiring {
-            call.cancel();
-        }
         if let Some(runner) = self.runner.take() {
             self.background.spawn(async move {
                 runner.end().await;

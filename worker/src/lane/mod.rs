@@ -15,9 +15,9 @@ use proto::id::LaneId;
 use proto::pipe::{FromRunner, Task};
 use proto::v1;
 use proto_kit::retry::Backoff;
+use proto_kit::telemetry::field;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use self::jobs::Assigned;
@@ -26,8 +26,11 @@ use crate::node::Node;
 use crate::outbox::Failure;
 use crate::process::Runner;
 
-/// How long one call waits for jobs.
+/// How long one call of an idle lane waits for jobs.
 const WAIT: Duration = Duration::from_secs(20);
+/// How long one call waits for more of a fan. Short, because a lane that meanwhile falls idle can ask for other jobs only after the
+/// answer: hanging up instead would lose the jobs of an answer on its way.
+const REFILL_WAIT: Duration = Duration::from_secs(1);
 /// How long a runner may take from its start to its first word.
 const HELLO: Duration = Duration::from_secs(120);
 
@@ -49,8 +52,8 @@ pub(crate) struct Lane {
     fan: String,
     /// Jobs of that fan that fit.
     slots: usize,
-    /// Cancels the call that waits for jobs.
-    acquiring: Option<CancellationToken>,
+    /// Whether a call for jobs is out.
+    acquiring: bool,
     acquire_backoff: Backoff,
     /// Wait before the next such call, after one that failed.
     acquire_delay: Duration,
@@ -85,7 +88,7 @@ impl Lane {
             tasks: BTreeMap::new(),
             fan: String::new(),
             slots: 1,
-            acquiring: None,
+            acquiring: false,
             acquire_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed),
             acquire_delay: Duration::ZERO,
             background: JoinSet::new(),
@@ -97,7 +100,7 @@ impl Lane {
     /// # Errors
     /// When no runner for the device can be started at all.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        let span = tracing::info_span!("lane", lane = self.id.0);
+        let span = tracing::info_span!("lane", { field::LANE } = self.id.0);
         let worked = self.work().instrument(span).await;
         if let Some(runner) = self.runner.take() {
             runner.end().await;
@@ -139,16 +142,17 @@ impl Lane {
     fn acquire(&mut self) {
         let room = if self.tasks.is_empty() { 1 } else { self.slots.saturating_sub(self.tasks.len()) };
         let alone = !self.tasks.is_empty() && self.fan.is_empty();
-        if self.version.is_none() || self.acquiring.is_some() || room == 0 || alone {
+        if self.version.is_none() || self.acquiring || room == 0 || alone {
             return;
         }
         let (node, lane, fan, delay) =
             (Arc::clone(&self.node), self.id.0, self.fan.clone(), self.acquire_delay);
         let free_slots = u32::try_from(room).unwrap_or(u32::MAX);
+        let wait = if fan.is_empty() { WAIT } else { REFILL_WAIT };
         let call = async move {
             sleep(delay).await;
             let ticket = node.session.ticket().await;
-            let (term, worker, wait_ms) = (ticket.term, ticket.worker, WAIT.as_millis() as u64);
+            let (term, worker, wait_ms) = (ticket.term, ticket.worker, wait.as_millis() as u64);
             let request = v1::AcquireRequest { term, worker, lane, fan, free_slots, wait_ms };
             let answer = node.fleet.acquire(request).await;
             if let Err(CallError::Refused(Reason::SessionLost | Reason::StaleTerm, _)) = &answer {
@@ -156,12 +160,12 @@ impl Lane {
             }
             answer.map(|reply| reply.offers)
         };
-        let cancel = CancellationToken::new();
-        self.acquiring = Some(cancel.clone());
+        let drain = self.node.drain.clone();
+        self.acquiring = true;
         self.background.spawn(
             async move {
                 tokio::select! {
-                    () = cancel.cancelled() => Event::Offered(Ok(Vec::new())),
+                    () = drain.cancelled() => Event::Offered(Ok(Vec::new())),
                     answer = call => Event::Offered(answer),
                 }
             }
@@ -169,21 +173,10 @@ impl Lane {
         );
     }
 
-    /// Stops waiting for more of a fan that has left the lane, so that the lane can ask for any job.
-    fn settle(&mut self) {
-        if self.tasks.is_empty() && !self.fan.is_empty() {
-            self.fan.clear();
-            self.slots = 1;
-            if let Some(call) = &self.acquiring {
-                call.cancel();
-            }
-        }
-    }
-
     async fn handle(&mut self, event: Result<Event, JoinError>) {
         match event {
             Ok(Event::Offered(answer)) => {
-                self.acquiring = None;
+                self.acquiring = false;
                 match answer {
                     Ok(offers) => {
                         self.acquire_backoff.reset();
@@ -211,7 +204,7 @@ impl Lane {
             tracing::error!("the runner did not say a word for {} s", HELLO.as_secs());
             return self.bury().await;
         }
-        self.runner = Some(Runner::start(&self.node.runner, self.id, &self.device)?);
+        self.runner = Some(Runner::start(&self.node.runner, &self.device)?);
         self.deadline = Instant::now() + HELLO;
         Ok(())
     }

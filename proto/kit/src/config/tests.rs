@@ -1,4 +1,5 @@
 //! Tests run in `figment::Jail`, which gives each its own environment and folder.
+#![expect(clippy::result_large_err, reason = "the jail's closures return figment's own error")]
 
 use figment::Jail;
 use serde::Deserialize;

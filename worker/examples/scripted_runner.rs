@@ -1,0 +1,134 @@
+//! The smallest runner: an example of the pipe, and the double that the worker's tests drive. A job's spec is its script:
+//!
+//! `{"do": "finish" | "fail" | "die", "gate": PATH, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that text if asked,
+//! write this process's id to `note`, wait until the file `gate` exists, then do what it says. The result holds the inputs' files and
+//! the checkpoint from which the job resumed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use proto::error::ErrorCode;
+use proto::pipe::{FromRunner, Start, Task, ToRunner};
+use serde::Deserialize;
+
+type Failed = Box<dyn std::error::Error>;
+
+#[derive(Deserialize)]
+struct Script {
+    r#do: String,
+    gate: Option<PathBuf>,
+    checkpoint: Option<String>,
+    note: Option<PathBuf>,
+}
+
+struct Running {
+    start: Start,
+    script: Script,
+}
+
+fn main() -> Result<(), Failed> {
+    let device = std::env::args().nth(3).unwrap_or_default();
+    if device == "broken" {
+        writeln!(std::io::stderr(), "no such device: broken")?;
+        std::process::exit(3);
+    }
+    writeln!(std::io::stderr(), "driving {device}")?;
+    let (kinds, version) = (vec!["scripted".to_owned()], env!("CARGO_PKG_VERSION").to_owned());
+    send(&FromRunner::Hello { device, kinds, version })?;
+    let commands = commands();
+    let mut running: BTreeMap<Task, Running> = BTreeMap::new();
+    loop {
+        match commands.recv_timeout(Duration::from_millis(5)) {
+            Ok(ToRunner::Start(start)) => begin(start, &mut running)?,
+            Ok(ToRunner::Stop { task }) => drop(running.remove(&task)),
+            Ok(ToRunner::Checkpoint { .. }) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        let open = |r: &Running| r.script.gate.as_ref().is_none_or(|gate| gate.exists());
+        let ready: Vec<Task> = running.iter().filter(|(_, r)| open(r)).map(|(task, _)| *task).collect();
+        for task in ready {
+            if let Some(Running { start, script }) = running.remove(&task) {
+                end(start, &script)?;
+            }
+        }
+    }
+}
+
+fn commands() -> Receiver<ToRunner> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let Ok(command) = serde_json::from_str(&line) else { break };
+            if sender.send(command).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn begin(start: Start, running: &mut BTreeMap<Task, Running>) -> Result<(), Failed> {
+    let slots = start.fan_limits.as_ref().and_then(|limits| limits.get("slots")?.as_u64()).unwrap_or(1);
+    if running.len() as u64 >= slots {
+        writeln!(std::io::stderr(), "more than {slots} jobs")?;
+        std::process::exit(4);
+    }
+    let task = start.task;
+    let script: Script = serde_json::from_value(start.spec.clone())?;
+    send(&FromRunner::Started { task })?;
+    send(&FromRunner::Progress { task, step: 1, total: 2, tokens: 10, loss: Some(0.5) })?;
+    if let Some(note) = &script.note {
+        std::fs::write(note, std::process::id().to_string())?;
+    }
+    if let Some(text) = &script.checkpoint {
+        let path = start.scratch.join("checkpoint-1");
+        std::fs::create_dir_all(&path)?;
+        std::fs::write(path.join("state"), text)?;
+        send(&FromRunner::Checkpoint { task, step: 1, path })?;
+    }
+    running.insert(task, Running { start, script });
+    Ok(())
+}
+
+fn end(start: Start, script: &Script) -> Result<(), Failed> {
+    let task = start.task;
+    match script.r#do.as_str() {
+        "fail" => {
+            send(&FromRunner::Failed { task, code: ErrorCode::Data, message: "line 3 is broken".to_owned() })
+        }
+        "die" => {
+            writeln!(std::io::stderr(), "illegal memory access")?;
+            std::process::exit(9)
+        }
+        _ => {
+            let output = start.scratch.join("output");
+            std::fs::create_dir_all(&output)?;
+            for (name, folder) in &start.inputs {
+                copy(folder, &output.join(name))?;
+            }
+            if let Some(resume) = &start.resume {
+                copy(resume, &output.join("resumed"))?;
+            }
+            std::fs::write(output.join("result"), start.spec.to_string())?;
+            send(&FromRunner::Done { task, output, metrics: serde_json::json!({"steps": 2}), device_ms: 7 })
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn send(message: &FromRunner) -> Result<(), Failed> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(message)?)?;
+    Ok(stdout.flush()?)
+}
