@@ -1,8 +1,8 @@
 //! The smallest runner: an example of the pipe, and the double that the worker's tests drive. A job's spec is its script:
 //!
 //! `{"do": "finish" | "fail" | "die", "gate": PATH, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that text if asked,
-//! write this process's id to `note`, wait until the file `gate` exists, then do what it says. The result holds the inputs' files and
-//! the checkpoint from which the job resumed.
+//! write this process's id to `note`, wait until the file `gate` exists, then do what it says. All of it is optional: any other job
+//! finishes at once. The result holds the inputs' files and the checkpoint from which the job resumed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -18,6 +18,7 @@ type Failed = Box<dyn std::error::Error>;
 
 #[derive(Deserialize)]
 struct Script {
+    #[serde(default)]
     r#do: String,
     gate: Option<PathBuf>,
     checkpoint: Option<String>,

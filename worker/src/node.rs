@@ -116,31 +116,37 @@ pub(crate) async fn run(settings: Settings, exit_with_parent: bool) -> anyhow::R
         let node = Arc::clone(&node);
         async move { node.session.keep().await }
     });
-    let mut outcome = tokio::select! {
+    let outcome = tokio::select! {
         ended = &mut ending => ended,
         lane = lanes.join_next() => lane_end(lane),
         reason = keeper => Err(reason.map_or_else(|error| anyhow!(error), |reason| anyhow!(reason))),
     };
+    let outcome = outcome.and(shut_down(&node, lanes, settings.shutdown_grace).await);
+    clear(&scratch)?;
+    outcome
+}
+
+/// Lets the lanes commit what is finished and give back the rest; stops them when the grace is over or a signal comes.
+async fn shut_down(
+    node: &Node,
+    mut lanes: JoinSet<anyhow::Result<()>>,
+    grace: Duration,
+) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     node.drain.cancel();
+    let mut outcome = Ok(());
     let drained = async {
         while let Some(lane) = lanes.join_next().await {
-            if outcome.is_ok() {
-                outcome = lane_end(Some(lane));
-            }
+            outcome = std::mem::replace(&mut outcome, Ok(())).and(lane_end(Some(lane)));
         }
     };
     tokio::select! {
-        drained = timeout(settings.shutdown_grace, drained) => {
-            if drained.is_err() {
-                tracing::warn!("the grace is over; the coordinator will find out what was left");
-            }
-        }
-        again = signalled() => again?,
+        () = drained => {}
+        () = sleep(grace) => tracing::warn!("the grace is over; the coordinator will find out what was left"),
+        signalled = signalled() => signalled?,
     }
     node.stop.cancel();
     while lanes.join_next().await.is_some() {}
-    clear(&scratch)?;
     outcome
 }
 
