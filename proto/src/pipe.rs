@@ -21,6 +21,7 @@ pub struct Task {
 /// From worker to runner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "messages are sent one by one, never stored in bulk")]
 pub enum ToRunner {
     /// Start a job. Sent only while the runner has a free slot for it.
     Start(Start),

@@ -153,7 +153,7 @@ fn a_broken_output_line_is_named() {
         (r#"{"id": "multiple_0", "model_output": ""}"#, "outputs.jsonl:2: category: expected a string"),
         (
             r#"{"id": "multiple_0", "category": "simple", "model_output": ""}"#,
-            "outputs.jsonl:2: category: unknown BFCL category \"simple\"",
+            "outputs.jsonl:2: category: `simple` is not a category",
         ),
         (
             r#"{"id": "multiple_1", "category": "multiple", "model_output": ""}"#,

@@ -1,2 +1,19 @@
-//! Binary.
-fn main() {}
+//! The runner: one process per device. `runner pipe` is what a worker starts; the other commands are for people.
+
+mod cli;
+mod error;
+mod fan;
+mod kinds;
+mod lane;
+mod models;
+mod pipe;
+mod verify;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

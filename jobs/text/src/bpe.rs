@@ -5,9 +5,9 @@ use std::path::Path;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::{TextError, template, tokenizer};
 
@@ -18,13 +18,17 @@ pub const START_OF_TURN: &str = "<|im_start|>";
 /// Ends a message.
 pub const END_OF_TURN: &str = "<|im_end|>";
 
+/// What a token never crosses.
+const APART: &str = r"\p{L}+|\p{N}|\s+|[^\p{L}\p{N}\s]+";
+
 /// Role and content of each message between the two turn marks.
 const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /// Trains on texts and writes `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` into a folder. Ids 0, 1 and 2 are the
 /// special tokens in the order above, then come the bytes, then the merges. Equal texts in equal order give equal bytes.
 ///
-/// Digits stand alone, so that a number is copied digit by digit whatever its length.
+/// Words, blanks, marks and single digits stand apart: a value has the same tokens in a request and in a call, whatever stands before it,
+/// so that copying is copying.
 ///
 /// # Errors
 /// When the vocabulary has no room for bytes and special tokens, or a file cannot be written.
@@ -50,8 +54,9 @@ pub fn train<'a>(
         .build()
         .into();
     let mut tokenizer = Tokenizer::new(BPE::default());
-    let bytes = ByteLevel::new(false, true, true);
-    let split = Sequence::new(vec![Digits::new(true).into(), bytes.into()]);
+    let bytes = ByteLevel::new(false, true, false);
+    let apart = Split::new(SplitPattern::Regex(APART.into()), SplitDelimiterBehavior::Isolated, false);
+    let split = Sequence::new(vec![apart.map_err(refuse)?.into(), bytes.into()]);
     tokenizer.with_pre_tokenizer(Some(split)).with_decoder(Some(bytes));
     tokenizer.train(&mut trainer, texts.into_iter()).map_err(refuse)?;
 

@@ -24,8 +24,8 @@ pub struct FullConfig {
     pub batch: usize,
     /// Passes over the samples.
     pub epochs: usize,
-    /// Seed of the orders.
-    pub seed: u64,
+    /// Seed of the orders; `None` takes the samples as they come, which lets a corpus go from easy to hard.
+    pub seed: Option<u64>,
 }
 
 /// One step of a [`FullTrainer`].
@@ -99,8 +99,9 @@ impl FullTrainer {
         if state.layout != self.layout() || state.values.len() != self.values.len() {
             return refuse("the checkpoint holds another model".into());
         }
-        if state.seed != self.config.seed {
-            return refuse(format!("the checkpoint has seed {}, expected {}", state.seed, self.config.seed));
+        let seed = self.config.seed.unwrap_or_default();
+        if state.seed != seed {
+            return refuse(format!("the checkpoint has seed {}, expected {seed}", state.seed));
         }
         if state.steps() > self.total() {
             return refuse(format!("the checkpoint is at step {} of {}", state.steps(), self.total()));
@@ -116,7 +117,7 @@ impl FullTrainer {
     pub fn snapshot(&self) -> TrainState {
         TrainState {
             layout: self.layout(),
-            seed: self.config.seed,
+            seed: self.config.seed.unwrap_or_default(),
             values: self.values.clone(),
             moments: self.moments.clone(),
             losses: self.losses.clone(),
@@ -179,7 +180,9 @@ impl FullTrainer {
         let steps = self.steps_an_epoch();
         let (epoch, cursor) = (step / steps, step % steps);
         if cursor == 0 || self.order.is_empty() {
-            self.order = order(self.config.seed, epoch, self.samples.len());
+            let count = self.samples.len();
+            self.order =
+                self.config.seed.map_or_else(|| (0..count).collect(), |seed| order(seed, epoch, count));
         }
         let first = cursor as usize * self.config.batch;
         let mut batch = PackedBatch::new();

@@ -15,7 +15,7 @@ const CONFIG: FullConfig = FullConfig {
     schedule: Schedule { warmup: 2, decay: Decay::Linear },
     batch: 3,
     epochs: 6,
-    seed: 5,
+    seed: Some(5),
 };
 
 fn trainer(config: FullConfig) -> FullTrainer {

@@ -3,16 +3,20 @@
 //! With documents in the prompt a request says what it wants in the words of each parameter's role, or gives bare values in the schema's
 //! order; without, it spells out the parameters' names. All six categories occur, with history and marks. Values are often words that
 //! nobody has seen, so that the model learns to copy.
+//!
+//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first part is nothing but copying, one
+//! long text from request to call.
 
 mod request;
 mod roles;
 mod tools;
 
-use jobs_eval::bfcl::{Call, render_calls};
+use jobs_eval::bfcl::{Call, Value, render_calls};
 use jobs_spec::category::Category;
 use jobs_spec::manifest::BaseTraining;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
+use serde_json::json;
 
 use crate::history::with_history;
 use crate::marks;
@@ -24,11 +28,16 @@ use crate::trace::Trace;
 use request::Told;
 use tools::MadeUp;
 
+/// One example in so many, the first ones, is copying alone.
+const COPYING: usize = 3;
+
 /// A seeded, endless corpus: example `i` depends on nothing but the seed, the settings and `i`.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     seed: u64,
     with_documents: f64,
+    /// The examples before this one are copying alone.
+    copying: usize,
     tools: Vec<MadeUp>,
 }
 
@@ -60,7 +69,8 @@ impl Corpus {
         let tools = (0..training.tools.max(8))
             .map(|i| MadeUp::new(&mut draw::stream(seed, &format!("corpus tool {i}"))))
             .collect();
-        Self { seed, with_documents: training.with_documents.clamp(0.0, 1.0), tools }
+        let copying = training.examples / COPYING;
+        Self { seed, with_documents: training.with_documents.clamp(0.0, 1.0), copying, tools }
     }
 
     /// The made-up tools.
@@ -72,6 +82,9 @@ impl Corpus {
     pub fn example(&self, i: usize) -> CorpusExample {
         let rng = &mut draw::stream(self.seed, &format!("corpus example {i}"));
         let with_documents = rng.random_bool(self.with_documents);
+        if i < self.copying {
+            return self.copy(with_documents, rng);
+        }
         let style = if rng.random_bool(0.25) { Style::Casual } else { Style::Plain };
         let form = match rng.random_range(0..10) {
             0..=4 => Form::Single,
@@ -129,6 +142,31 @@ impl Corpus {
             with_documents,
             trace: Trace { category, tool: target, question, candidates, answer },
         }
+    }
+
+    /// One call with one text of many words, all of which stand in the request.
+    fn copy(&self, with_documents: bool, rng: &mut Rng) -> CorpusExample {
+        let name = self.tools.choose(rng).map(|made_up| made_up.tool.name.clone()).unwrap_or_default();
+        let parameter = draw::made_up_word(rng);
+        let words: Vec<String> = (0..rng.random_range(4..=16)).map(|_| draw::made_up_word(rng)).collect();
+        let text = words.join(" ");
+        let document = json!({
+            "name": name,
+            "description": "",
+            "parameters": {
+                "type": "dict",
+                "properties": {&parameter: {"type": "string", "description": ""}},
+                "required": [&parameter],
+            },
+        });
+        #[expect(clippy::expect_used, reason = "it has a name and parameters")]
+        let tool = Tool::new(document).expect("a made-up schema is a tool");
+        let question = format!("{name} {parameter} {text}");
+        let call = Call { name, args: vec![(parameter, Value::str(text))] };
+        let (target, candidates) = (tool.key.clone(), vec![tool.key.clone()]);
+        let answer = render_calls(&[call]);
+        let trace = Trace { category: Category::Multiple, tool: target, question, candidates, answer };
+        CorpusExample { tools: vec![tool], with_documents, trace }
     }
 
     /// Different tools with different names, the first ones to be called.

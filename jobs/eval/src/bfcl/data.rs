@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use jobs_spec::category::Category;
 use super::gold::{FieldError, FunctionDoc, GoldCall};
+use jobs_spec::category::Category;
 
 /// Id of a data-set entry, e.g. `live_multiple_63-25-0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -13,10 +13,10 @@ mod python;
 pub mod render;
 pub mod value;
 
-pub use jobs_spec::category::{Category, UnknownCategory};
 pub use check::{CheckError, check, judge};
 pub use data::{DataError, Entry, EntryId, Message, read_category};
 pub use decode::{DecodeError, decode};
 pub use gold::{FieldError, FunctionDoc, GoldCall};
+pub use jobs_spec::category::{Category, UnknownCategory};
 pub use render::render_calls;
 pub use value::{Call, Value};

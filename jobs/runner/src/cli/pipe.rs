@@ -1,0 +1,35 @@
+//! `runner pipe`: what a worker starts for each device.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use proto::pipe::FromRunner;
+
+use crate::kinds;
+use crate::lane::Lane;
+use crate::pipe;
+
+/// Serve a worker over standard input and output.
+#[derive(Debug, Parser)]
+pub(super) struct Args {
+    /// The device to drive: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Seconds between checkpoints of a job. Results do not depend on it.
+    #[arg(long, default_value_t = 20.0, env = "QUIVER_CHECKPOINT_SECONDS")]
+    checkpoint_seconds: f64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let device = jobs_lm::device::parse(&args.device)?;
+    let every = Duration::try_from_secs_f64(args.checkpoint_seconds)?;
+    let mut lane = Lane::new(device, every, pipe::commands());
+    lane.pipe.send(&FromRunner::Hello {
+        device: args.device.clone(),
+        kinds: kinds::NAMES.map(str::to_owned).to_vec(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    lane.serve();
+    Ok(ExitCode::SUCCESS)
+}

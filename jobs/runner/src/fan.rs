@@ -1,0 +1,236 @@
+//! A lane's fan: pretraining jobs in the slots of one [`Fan`], each with its own messages, checkpoints and end.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jobs_data::set::TrainingSet;
+use jobs_lora::AdapterShape;
+use jobs_paratool::stage1_pretrain::{self, Pretraining};
+use jobs_spec::job::{FanLimits, PretrainSpec, input};
+use jobs_text::Chat;
+use jobs_train::checkpoint::TrainState;
+use jobs_train::fan::{Fan, FanConfig, SlotEvent, TaskId};
+use proto::error::ErrorCode;
+use proto::pipe::{FromRunner, Start, Task};
+
+use crate::error::JobError;
+use crate::lane::{self, Lane};
+use crate::pipe::Pipe;
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// Pretraining jobs that share passes over one base.
+pub(crate) struct FanLane {
+    fan: Fan,
+    base: PathBuf,
+    shape: Arc<AdapterShape>,
+    active: HashMap<TaskId, Active>,
+}
+
+/// One job in a slot.
+struct Active {
+    task: Task,
+    scratch: PathBuf,
+    output: PathBuf,
+    pretraining: Pretraining,
+    tokens: u64,
+    /// Its share of the passes, by tokens.
+    device: Duration,
+    told: Option<Instant>,
+    saved: Instant,
+}
+
+impl FanLane {
+    /// Puts a job into a slot, opening a fan first when the lane has none that fits and the one it has is empty.
+    pub(crate) fn admit(
+        lane_fan: &mut Option<Self>,
+        lane: &mut Lane,
+        start: &Start,
+        spec: &PretrainSpec,
+    ) -> Result<(), JobError> {
+        let base = lane::input(start, input::BASE)?;
+        let limits = limits(start)?;
+        let decoder = lane.models.base(&base)?;
+        let shape = stage1_pretrain::shape(decoder.config(), spec.rank, spec.alpha)?;
+        let reusable = lane_fan.as_ref().is_some_and(|fan| fan.base == base && fan.shape == shape);
+        if !reusable {
+            if lane_fan.as_ref().is_some_and(|fan| !fan.is_empty()) {
+                return Err(JobError::new(ErrorCode::Internal, "the lane runs another fan"));
+            }
+            let config = FanConfig { slots: limits.slots, tokens_per_pass: limits.tokens_per_pass };
+            let fan = Fan::new(decoder, &shape, config);
+            *lane_fan = Some(Self { fan, base: base.clone(), shape, active: HashMap::new() });
+        }
+        match lane_fan {
+            Some(fan) => fan.put(start, spec, &base),
+            None => Err(JobError::new(ErrorCode::Internal, "no fan was opened")),
+        }
+    }
+
+    fn put(&mut self, start: &Start, spec: &PretrainSpec, base: &Path) -> Result<(), JobError> {
+        let traces = TrainingSet::read(&lane::input(start, input::TRACES)?).map_err(JobError::data)?;
+        let chat = Chat::load(base).map_err(JobError::data)?;
+        let resume = start.resume.as_deref().map(TrainState::load).transpose().map_err(JobError::data)?;
+        let id = id(start.task);
+        let (slot_task, pretraining) =
+            stage1_pretrain::task(id.clone(), spec, start.key, &traces, &chat, &self.shape, resume)?;
+        let output = lane::output(start)?;
+        self.fan.start(slot_task).map_err(JobError::data)?;
+        self.active.insert(
+            id,
+            Active {
+                task: start.task,
+                scratch: start.scratch.clone(),
+                output,
+                pretraining,
+                tokens: 0,
+                device: Duration::ZERO,
+                told: None,
+                saved: Instant::now(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Whether no job is in a slot.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Drops a job.
+    pub(crate) fn stop(&mut self, task: Task) {
+        let id = id(task);
+        if self.active.remove(&id).is_some()
+            && let Err(error) = self.fan.cancel(&id)
+        {
+            tracing::error!(%error, "a stopped job was in no slot");
+        }
+    }
+
+    /// Saves a job now.
+    pub(crate) fn checkpoint(&mut self, task: Task, pipe: &Pipe) {
+        let id = id(task);
+        if let Some(active) = self.active.get_mut(&id)
+            && let Err(error) = active.save(&self.fan, &id, pipe)
+        {
+            self.fail(&id, error, pipe);
+        }
+    }
+
+    /// One pass, and everything that follows from it.
+    pub(crate) fn pass(&mut self, pipe: &Pipe, checkpoint_every: Duration) {
+        let began = Instant::now();
+        let events = match self.fan.pass() {
+            Ok(events) => events,
+            Err(error) => {
+                let error = error.to_string();
+                for id in self.active.keys().cloned().collect::<Vec<_>>() {
+                    self.fail(&id, JobError::new(ErrorCode::Internal, &error), pipe);
+                }
+                return;
+            }
+        };
+        self.book(&events, began.elapsed());
+        for event in events {
+            match event {
+                SlotEvent::Step { task, step, total, loss, .. } => {
+                    self.tell(&task, step, total, loss, checkpoint_every, pipe);
+                }
+                SlotEvent::Finished { task, adapter, losses } => {
+                    let Some(active) = self.active.remove(&task) else { continue };
+                    match active.pretraining.export(&adapter, &losses, active.tokens, &active.output) {
+                        Ok(metrics) => pipe.send(&FromRunner::Done {
+                            task: active.task,
+                            output: active.output,
+                            metrics,
+                            device_ms: active.device.as_millis() as u64,
+                        }),
+                        Err(error) => lane::report(pipe, active.task, error.into()),
+                    }
+                }
+                SlotEvent::NonFinite { task, step, fault } => {
+                    let message = format!("step {step}: {fault}");
+                    self.fail(&task, JobError::new(ErrorCode::NonFinite, message), pipe);
+                }
+            }
+        }
+    }
+
+    /// Splits the time of a pass among its jobs by tokens.
+    fn book(&mut self, events: &[SlotEvent], spent: Duration) {
+        let steps = events.iter().filter_map(|event| match event {
+            SlotEvent::Step { task, tokens, .. } => Some((task, *tokens)),
+            SlotEvent::Finished { .. } | SlotEvent::NonFinite { .. } => None,
+        });
+        let all: usize = steps.clone().map(|(_, tokens)| tokens).sum();
+        for (task, tokens) in steps {
+            if let Some(active) = self.active.get_mut(task) {
+                active.tokens += tokens as u64;
+                active.device += spent.mul_f64(tokens as f64 / all.max(1) as f64);
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        id: &TaskId,
+        step: u64,
+        total: u64,
+        loss: f32,
+        checkpoint_every: Duration,
+        pipe: &Pipe,
+    ) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        if step == total {
+            return;
+        }
+        if active.told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY) {
+            active.told = Some(Instant::now());
+            let (task, tokens, loss) = (active.task, active.tokens, Some(f64::from(loss)));
+            pipe.send(&FromRunner::Progress { task, step, total, tokens, loss });
+        }
+        if active.saved.elapsed() >= checkpoint_every
+            && let Err(error) = active.save(&self.fan, id, pipe)
+        {
+            self.fail(id, error, pipe);
+        }
+    }
+
+    fn fail(&mut self, id: &TaskId, error: JobError, pipe: &Pipe) {
+        if let Some(active) = self.active.remove(id) {
+            if self.fan.tasks().any(|task| task == id)
+                && let Err(error) = self.fan.cancel(id)
+            {
+                tracing::error!(%error, "a failed job kept its slot");
+            }
+            lane::report(pipe, active.task, error);
+        }
+    }
+}
+
+impl Active {
+    fn save(&mut self, fan: &Fan, id: &TaskId, pipe: &Pipe) -> Result<(), JobError> {
+        let state = fan.snapshot(id).map_err(|error| JobError::new(ErrorCode::Internal, error))?;
+        let step = state.steps();
+        let path = self.scratch.join(format!("checkpoint-{step}"));
+        state.save(&path).map_err(JobError::storage)?;
+        self.saved = Instant::now();
+        pipe.send(&FromRunner::Checkpoint { task: self.task, step, path });
+        Ok(())
+    }
+}
+
+fn id(task: Task) -> TaskId {
+    TaskId(format!("{}/{}", task.job, task.attempt))
+}
+
+fn limits(start: &Start) -> Result<FanLimits, JobError> {
+    let value = start
+        .fan_limits
+        .clone()
+        .ok_or_else(|| JobError::spec("a pretraining job comes without fan limits"))?;
+    serde_json::from_value(value)
+        .map_err(|error| JobError::spec(format!("the fan limits cannot be read: {error}")))
+}

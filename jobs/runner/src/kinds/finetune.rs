@@ -1,0 +1,42 @@
+//! `finetune`: all adapters jointly, under the frozen gate's weights.
+
+use jobs_data::set::TrainingSet;
+use jobs_lora::peft;
+use jobs_paratool::embed::Embeddings;
+use jobs_paratool::gate::Gate;
+use jobs_paratool::stage1_pretrain;
+use jobs_paratool::stage3_joint::{self, Inputs};
+use jobs_spec::job::{FinetuneSpec, input};
+use jobs_text::Chat;
+use serde_json::Value;
+
+use crate::error::JobError;
+use crate::lane::Context;
+
+pub(super) fn run(spec: &FinetuneSpec, context: &mut Context<'_>) -> Result<Value, JobError> {
+    let base = context.input(input::BASE)?;
+    let decoder = context.models().base(&base)?;
+    let chat = Chat::load(&base).map_err(JobError::data)?;
+    let set = TrainingSet::read(&context.input(input::DATASET)?).map_err(JobError::data)?;
+    let gate = Gate::read(&context.input(input::GATE)?)?;
+    let embeddings = Embeddings::read(&context.input(input::EMBEDDINGS)?)?;
+    let shape = stage1_pretrain::shape(decoder.config(), spec.rank, spec.alpha)?;
+    let adapters = spec.tools.iter().map(|tool| {
+        let folder = context.input(&input::adapter(tool))?;
+        peft::import(&folder, decoder.config()).map_err(JobError::data)
+    });
+    let inputs = Inputs {
+        spec,
+        decoder: &decoder,
+        chat: &chat,
+        set: &set,
+        gate: &gate,
+        embeddings: &embeddings,
+        shape: &shape,
+        adapters: adapters.collect::<Result<_, _>>()?,
+    };
+    let resume = context.start().resume.as_deref();
+    let (finetuned, metrics) = stage3_joint::finetune(inputs, resume, context)?;
+    finetuned.write(&context.output()?)?;
+    super::metrics(&metrics)
+}
