@@ -1,5 +1,7 @@
 //! What the tests over the built binaries share: finding them, running them, and the reference data beside the checkout.
 
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot start says so and fails")]
+
 use std::path::{Path, PathBuf};
 
 /// The checkout's top folder.

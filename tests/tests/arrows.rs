@@ -1,5 +1,7 @@
 //! The arrows of the architecture: who may depend on whom among the rooms, and which rooms stay free of tensors, network and SQL.
 
+#![expect(clippy::expect_used, reason = "a failed step is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};

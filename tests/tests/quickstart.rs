@@ -1,6 +1,8 @@
 //! The main promise, on a small manifest with the real binaries: killed at any moment and started again, a sweep ends with the same
 //! bytes and the same table as if nothing had happened, and nothing committed is computed twice.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed step is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -53,17 +53,7 @@ impl Lane {
             match self.next(busy) {
                 Next::HungUp => return,
                 Next::Nothing => {}
-                Next::Command(ToRunner::Start(start)) => self.start(start, &mut fan),
-                Next::Command(ToRunner::Stop { task }) => {
-                    if let Some(fan) = &mut fan {
-                        fan.stop(task);
-                    }
-                }
-                Next::Command(ToRunner::Checkpoint { task }) => {
-                    if let Some(fan) = &mut fan {
-                        fan.checkpoint(task, &self.pipe);
-                    }
-                }
+                Next::Command(command) => self.obey(*command, &mut fan),
             }
             if let Some(fan) = fan.as_mut().filter(|fan| !fan.is_empty()) {
                 fan.pass(&self.pipe, self.checkpoint_every);
@@ -72,16 +62,33 @@ impl Lane {
     }
 
     fn next(&mut self, busy: bool) -> Next {
-        if let Some(command) = self.later.pop_front() {
-            return Next::Command(command);
+        let command = |command| Next::Command(Box::new(command));
+        if let Some(later) = self.later.pop_front() {
+            return command(later);
         }
         if !busy {
-            return self.commands.recv().map_or(Next::HungUp, Next::Command);
+            return self.commands.recv().map_or(Next::HungUp, command);
         }
         match self.commands.try_recv() {
-            Ok(command) => Next::Command(command),
+            Ok(new) => command(new),
             Err(TryRecvError::Empty) => Next::Nothing,
             Err(TryRecvError::Disconnected) => Next::HungUp,
+        }
+    }
+
+    fn obey(&mut self, command: ToRunner, fan: &mut Option<FanLane>) {
+        match command {
+            ToRunner::Start(start) => self.start(start, fan),
+            ToRunner::Stop { task } => {
+                if let Some(fan) = fan {
+                    fan.stop(task);
+                }
+            }
+            ToRunner::Checkpoint { task } => {
+                if let Some(fan) = fan {
+                    fan.checkpoint(task, &self.pipe);
+                }
+            }
         }
     }
 
@@ -128,7 +135,7 @@ pub(crate) fn report(pipe: &Pipe, task: Task, error: JobError) {
 }
 
 enum Next {
-    Command(ToRunner),
+    Command(Box<ToRunner>),
     Nothing,
     HungUp,
 }
