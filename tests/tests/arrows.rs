@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("jobs-train", &["jobs-lm", "jobs-lora"]),
     (
         "jobs-paratool",
-        &["jobs-spec", "jobs-data", "jobs-text", "jobs-eval", "jobs-lm", "jobs-lora", "jobs-train"],
+        &["proto", "jobs-spec", "jobs-data", "jobs-text", "jobs-eval", "jobs-lm", "jobs-lora", "jobs-train"],
     ),
     (
         "jobs-runner",

@@ -197,11 +197,22 @@ mod tests {
     use crate::validate;
 
     #[test]
+    fn the_first_part_is_copying() {
+        let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 300, ..BaseTraining::default() }, 5);
+        for i in 0..100 {
+            let CorpusExample { tools, trace, .. } = corpus.example(i);
+            let calls = validate::answer(&trace.answer, |_| tools.first()).unwrap();
+            let text = calls[0].args[0].1.as_str().unwrap();
+            assert!(trace.question.ends_with(text), "{trace:?}");
+        }
+    }
+
+    #[test]
     fn examples_are_valid_repeatable_and_cover_all_categories() {
-        let corpus = Corpus::new(&BaseTraining { tools: 60, ..BaseTraining::default() }, 5);
+        let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 3, ..BaseTraining::default() }, 5);
         let mut seen = std::collections::BTreeSet::new();
         let mut with_documents = 0;
-        for i in 0..600 {
+        for i in 1..=600 {
             let example = corpus.example(i);
             assert_eq!(example, corpus.example(i));
             let (text, mark) = marks::split(&example.trace.answer);

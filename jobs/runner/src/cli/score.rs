@@ -43,7 +43,13 @@ pub(super) fn run(command: &Score) -> anyhow::Result<ExitCode> {
         let mut stderr = std::io::stderr().lock();
         for (category, tally) in &summary.categories {
             let percent = 100.0 * tally.accuracy().unwrap_or_default();
-            writeln!(stderr, "{category:<24} {:>5} of {:>5}  {percent:6.2} %", tally.correct, tally.total)?;
+            writeln!(
+                stderr,
+                "{:<24} {:>5} of {:>5}  {percent:6.2} %",
+                category.name(),
+                tally.correct,
+                tally.total
+            )?;
         }
         for (mean, value) in [("unweighted", summary.unweighted), ("weighted by entries", summary.weighted)] {
             writeln!(stderr, "mean, {mean:<19} {:>14} {:6.2} %", "", 100.0 * value.unwrap_or_default())?;
