@@ -128,16 +128,8 @@ pub fn evaluate(
 
 /// An entry with the view of it that the checker takes.
 fn judged<'a>(entry: &'a Entry, spec: &EvaluateSpec) -> Result<(&'a Entry, bfcl::Entry), Failure> {
-    let broken = |cause: String| Failure::Data(format!("entry {}: {cause}", entry.id));
-    let category = spec.category.name().parse().map_err(|cause| broken(format!("{cause}")))?;
-    let functions = entry.candidates.iter().map(|tool| tool.schema.clone()).collect::<Vec<_>>();
-    let prompt = serde_json::json!({
-        "id": entry.id,
-        "question": [[{"role": "user", "content": entry.question}]],
-        "function": functions,
-    });
-    let answer = serde_json::json!({"id": entry.id, "ground_truth": entry.ground_truth});
-    let gold = bfcl::Entry::parse(prompt, &answer, category).map_err(|cause| broken(cause.to_string()))?;
+    let gold = entry.official(spec.category);
+    let gold = gold.map_err(|problem| Failure::Data(format!("entry {}: {problem}", entry.id)))?;
     Ok((entry, gold))
 }
 
