@@ -1,6 +1,6 @@
 //! A manifest's text as checked points: one without a matrix, every combination of values with one.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::tree::{Item, Mistake, Node};
 use super::{Manifest, check, read, tree};
@@ -25,10 +25,19 @@ impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file, self.line)?;
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write_on_one_line(&self.field, f)?;
+            f.write_str(": ")?;
         }
-        f.write_str(&self.what)
+        write_on_one_line(&self.what, f)
     }
+}
+
+/// Keys and values may hold line breaks, an error may not: control characters become escapes.
+fn write_on_one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    text.chars().try_for_each(|c| match c.is_control() {
+        true => write!(f, "{}", c.escape_default()),
+        false => f.write_char(c),
+    })
 }
 
 /// One value of one field that the matrix varies.

@@ -257,6 +257,12 @@ fn a_matrix_value_that_breaks_another_field_names_its_point() {
     );
 }
 
+#[test]
+fn a_key_with_a_line_break_is_named_on_one_line() {
+    let error = message(&format!("{VALID}\"stag\\nes\": 1\n"));
+    assert_eq!(error, r"demo.yaml:18: stag\nes: unknown key (nearest: `stages`)");
+}
+
 proptest! {
     /// Whatever the text, there is no panic and an error is one line that begins with the file.
     #[test]
