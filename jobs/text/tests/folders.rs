@@ -45,6 +45,20 @@ fn a_trained_tokenizer_is_the_same_each_time_and_loads() {
 }
 
 #[test]
+fn a_value_has_the_same_tokens_in_a_request_and_in_a_call() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path());
+    let tokenizer = Chat::load(folder.path()).unwrap().tokenizer().clone();
+    let ids = |text: &str| tokenizer.encode(text).unwrap();
+    let request = ids("Row 755 hours on Silver lake, at 45.89, with lumen_ledger.");
+    let call = ids("[lumen_ledger(a=755, b='Silver lake', c=45.89)]");
+    for value in ["755", "Silver lake", "45.89", "lumen_ledger"] {
+        let value = ids(value);
+        assert!([&request, &call].iter().all(|text| text.windows(value.len()).any(|part| part == value)));
+    }
+}
+
+#[test]
 fn a_vocabulary_smaller_than_the_bytes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let error = bpe::train(["a"], 100, folder.path()).unwrap_err().to_string();

@@ -4,8 +4,9 @@
 //! order; without, it spells out the parameters' names. All six categories occur, with history and marks. Values are often words that
 //! nobody has seen, so that the model learns to copy.
 //!
-//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first part is nothing but copying, one
-//! long text from request to call.
+//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first quarter is nothing but copying, one
+//! long text from request to call. Most of that is without blanks, since a token that stands between all others hides which one follows
+//! which; only then come texts of several words.
 
 mod request;
 mod roles;
@@ -29,7 +30,7 @@ use request::Told;
 use tools::MadeUp;
 
 /// One example in so many, the first ones, is copying alone.
-const COPYING: usize = 3;
+const COPYING: usize = 4;
 
 /// A seeded, endless corpus: example `i` depends on nothing but the seed, the settings and `i`.
 #[derive(Clone, Debug)]
@@ -83,7 +84,7 @@ impl Corpus {
         let rng = &mut draw::stream(self.seed, &format!("corpus example {i}"));
         let with_documents = rng.random_bool(self.with_documents);
         if i < self.copying {
-            return self.copy(with_documents, rng);
+            return self.copy(with_documents, i >= self.copying / 4 * 3, rng);
         }
         let style = if rng.random_bool(0.25) { Style::Casual } else { Style::Plain };
         let form = match rng.random_range(0..10) {
@@ -144,12 +145,21 @@ impl Corpus {
         }
     }
 
-    /// One call with one text of many words, all of which stand in the request.
-    fn copy(&self, with_documents: bool, rng: &mut Rng) -> CorpusExample {
+    /// One call with one long text, all of which stands in the request. `spaced` puts blanks into the text here and there.
+    fn copy(&self, with_documents: bool, spaced: bool, rng: &mut Rng) -> CorpusExample {
         let name = self.tools.choose(rng).map(|made_up| made_up.tool.name.clone()).unwrap_or_default();
         let parameter = draw::made_up_word(rng);
-        let words: Vec<String> = (0..rng.random_range(4..=16)).map(|_| draw::made_up_word(rng)).collect();
-        let text = words.join(" ");
+        let mut text = String::new();
+        for link in 0..rng.random_range(3..=12) {
+            if link > 0 && spaced && rng.random_bool(0.3) {
+                text.push(' ');
+            }
+            match rng.random_range(0..4) {
+                0 => text.push_str(&rng.random_range(10..100).to_string()),
+                1 => text.push_str(&draw::made_up_word(rng)),
+                _ => text.push_str(draw::everyday_word(rng)),
+            }
+        }
         let document = json!({
             "name": name,
             "description": "",
@@ -198,12 +208,13 @@ mod tests {
 
     #[test]
     fn the_first_part_is_copying() {
-        let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 300, ..BaseTraining::default() }, 5);
+        let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 400, ..BaseTraining::default() }, 5);
         for i in 0..100 {
             let CorpusExample { tools, trace, .. } = corpus.example(i);
             let calls = validate::answer(&trace.answer, |_| tools.first()).unwrap();
             let text = calls[0].args[0].1.as_str().unwrap();
             assert!(trace.question.ends_with(text), "{trace:?}");
+            assert!(i >= 75 || !text.contains(' '), "{trace:?}");
         }
     }
 

@@ -251,7 +251,12 @@ fn word(manner: Manner, rng: &mut Rng) -> String {
     if manner.open && rng.random_bool(0.5) {
         return made_up_word(rng);
     }
-    words::WORDS.choose(rng).copied().unwrap_or_default().to_owned()
+    everyday_word(rng).to_owned()
+}
+
+/// A short everyday word.
+pub(crate) fn everyday_word(rng: &mut Rng) -> &'static str {
+    words::WORDS.choose(rng).copied().unwrap_or_default()
 }
 
 /// A pronounceable word of two or three syllables that means nothing.

@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::error::JobError;
 use crate::lane::Context;
 
-/// Examples that the tokenizer is trained on.
+/// Examples that the tokenizer is trained on, spread over the corpus, which changes on its way.
 const TOKENIZER_EXAMPLES: usize = 4_000;
 /// Steps over which the reported last loss is averaged.
 const LAST_STEPS: usize = 50;
@@ -93,7 +93,8 @@ fn config(training: &BaseTraining, max_tokens: usize) -> ModelConfig {
 
 fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobError> {
     let mut texts = Vec::new();
-    for index in 0..TOKENIZER_EXAMPLES.min(spec.training.examples) {
+    let examples = spec.training.examples;
+    for index in (0..examples).step_by(examples.div_ceil(TOKENIZER_EXAMPLES).max(1)) {
         let CorpusExample { tools, with_documents, trace } = corpus.example(index);
         let schemas: Vec<_> = tools.iter().map(|tool| &tool.schema).collect();
         let request = Request {
