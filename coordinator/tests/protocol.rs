@@ -149,6 +149,20 @@ impl World {
         let request = v1::StatusRequest { sweep: sweep.to_string() };
         self.operator.status(request).await.unwrap().into_inner().sweeps.remove(0)
     }
+
+    /// The status once a loop of the server has written down what a heartbeat brought.
+    async fn status_with_progress(&mut self, sweep: i64) -> v1::Sweep {
+        let written = async {
+            loop {
+                let status = self.status(sweep).await;
+                if status.stages[0].loss.is_some() {
+                    return status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.unwrap()
+    }
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -185,7 +199,7 @@ async fn a_sweep_goes_from_submission_to_its_scores() {
     assert_eq!(world.acquire(session.worker, Duration::ZERO).await, [], "the second waits for the first");
     let task = first.task.unwrap();
     assert_eq!(world.heartbeat(session.worker, task, 5).await.unwrap(), []);
-    let status = world.status(reply.sweep).await;
+    let status = world.status_with_progress(reply.sweep).await;
     assert_eq!((status.stages[0].states["running"], status.stages[0].loss), (1, Some(1.5)));
     assert!((status.stages[0].done - 0.25).abs() < 1e-9, "half of one of two jobs");
 

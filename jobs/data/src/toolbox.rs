@@ -36,15 +36,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let traces = [
-            (Category::Multiple, 14),
-            (Category::Parallel, 8),
-            (Category::ParallelMultiple, 14),
-            (Category::LiveMultiple, 8),
-            (Category::LiveParallel, 4),
-            (Category::LiveParallelMultiple, 8),
-        ];
-        Self { traces: BTreeMap::from(traces), entries: 16, unseen_wordings: 0.15 }
+        let traces = Category::ALL.into_iter().map(|category| (category, 28)).collect();
+        Self { traces, entries: 16, unseen_wordings: 0.15 }
     }
 }
 
