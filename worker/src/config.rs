@@ -101,16 +101,6 @@ mod tests {
     #[test]
     fn the_manual_names_every_setting_with_its_default() {
         let manual = include_str!("../../docs/configuration.md");
-        let section = manual.split("\n## ").find(|section| section.starts_with("Worker")).unwrap();
-        let settings = serde_json::to_value(Settings::default()).unwrap();
-        let settings = settings.as_object().unwrap();
-        for (key, default) in settings {
-            let default = default
-                .as_str()
-                .map_or_else(|| default.as_u64().map(|n| n.to_string()), |text| Some(text.to_owned()));
-            let row = format!("| `{key}` | {}", default.map(|text| format!("{text} |")).unwrap_or_default());
-            assert!(section.contains(&row), "{row}");
-        }
-        assert_eq!(section.matches("\n| `").count(), settings.len());
+        assert_eq!(proto_kit::manual::mistakes(manual, "Worker", Settings::default()), Vec::<String>::new());
     }
 }

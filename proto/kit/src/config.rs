@@ -133,7 +133,7 @@ fn variable(path: &[&str]) -> String {
     format!("{PREFIX}{}", path.join("__").to_uppercase())
 }
 
-fn read(layer: &impl Provider, origin: &str) -> Result<Dict, ConfigError> {
+pub(crate) fn read(layer: &impl Provider, origin: &str) -> Result<Dict, ConfigError> {
     let mut profiles = layer.data().map_err(|error| ConfigError::Invalid {
         origin: origin.to_owned(),
         reason: one_line(&error.kind.to_string()),

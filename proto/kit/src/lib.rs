@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod config;
 pub mod human;
+pub mod manual;
 pub mod retry;
 pub mod telemetry;
