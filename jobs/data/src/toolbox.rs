@@ -26,8 +26,8 @@ use crate::{bfcl, lines};
 /// How much is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Traces of each tool, by category.
-    pub traces: BTreeMap<Category, usize>,
+    /// Traces of each tool in each category.
+    pub traces: usize,
     /// Held-out entries of each category.
     pub entries: usize,
     /// Share of held-out pairs in the wording that no trace has.
@@ -36,8 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let traces = Category::ALL.into_iter().map(|category| (category, 28)).collect();
-        Self { traces, entries: 16, unseen_wordings: 0.15 }
+        Self { traces: 28, entries: 16, unseen_wordings: 0.15 }
     }
 }
 
@@ -69,7 +68,7 @@ pub fn generate(tools: &Path, out: &Path, seed: u64, options: &Options) -> Resul
     let toolbox = Toolbox::new(&sources, seed, options);
     let (mut traces, mut entries) = (0, 0);
     for category in Category::ALL {
-        let records = toolbox.records(category, options.traces.get(&category).copied().unwrap_or(0));
+        let records = toolbox.records(category, options.traces);
         traces += records.iter().map(|record| record.count).sum::<usize>();
         write(&format!("{category}.jsonl"), lines::write(records.iter().map(|record| &record.line)))?;
         let held_out = toolbox.entries(category, options.entries);

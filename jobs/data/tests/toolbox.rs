@@ -44,7 +44,7 @@ fn what_is_committed_is_what_the_generator_makes() {
     let made = tempfile::tempdir().unwrap();
     let generated = generate(&toolbox().join("tools.json"), made.path(), 0, &Options::default()).unwrap();
     assert_eq!(generated.tools, 24);
-    assert!(generated.bytes < 3_500_000, "{generated:?}");
+    assert!(generated.bytes < 3_000_000, "{generated:?}");
     for (name, bytes) in contents(made.path()) {
         assert!(fs::read(toolbox().join(&name)).unwrap() == bytes, "{} is stale", name.display());
     }

@@ -31,9 +31,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut options = Options::default();
-    if let Some(count) = args.traces {
-        options.traces.values_mut().for_each(|traces| *traces = count);
-    }
+    options.traces = args.traces.unwrap_or(options.traces);
     options.entries = args.entries.unwrap_or(options.entries);
     let made = toolbox::generate(&args.tools, &args.out, args.seed, &options)?;
     let mut stdout = std::io::stdout();
