@@ -124,6 +124,13 @@ impl WeightGrads {
         self.by_name.insert(name.to_owned(), sum);
     }
 
+    /// Adds the gradients of another pass.
+    pub fn merge(&mut self, other: Self) {
+        for (name, gradient) in other.by_name {
+            self.add(&name, gradient);
+        }
+    }
+
     /// Takes the gradient of a weight in row-major order; `None` where no pass reached it.
     pub fn take(&mut self, name: &str) -> Option<Vec<f32>> {
         self.by_name.remove(name).map(host)

@@ -20,6 +20,7 @@ use jobs_lm::decoder::Decoder;
 use jobs_spec::job::EvaluateSpec;
 use jobs_spec::manifest::{AdapterSet, Weights};
 use jobs_text::Chat;
+use rayon::prelude::*;
 use serde::Serialize;
 
 pub use adapters::AdapterFolders;
@@ -31,6 +32,8 @@ use crate::embed::TextEncoder;
 use crate::gate::Gate;
 use crate::{Checkpointing, Failure, Progress, tensors};
 
+/// Entries that are answered side by side, between two chances to pause.
+const ROUND: usize = 8;
 const REPORT: &str = "report.json";
 const VERDICTS: &str = "verdicts.jsonl";
 
@@ -105,11 +108,20 @@ pub fn evaluate(
         &plan.iter().map(|(seed, (entry, _))| (*seed, entry.id.as_str())).collect::<Vec<_>>(),
     )?;
 
-    let gate = inputs.gate.map(|(gate, encoder)| GateReader::new(gate.on(inputs.decoder.device()), encoder));
-    let (mut tokens, mut gate) = (0, gate);
-    for (seed, (entry, _)) in plan.iter().skip(done.len()) {
-        let model_output = run(inputs, entry, *seed, gate.as_mut(), &mut tokens)?;
-        done.push(Output { id: entry.id.clone(), category: spec.category, seed: *seed, model_output });
+    let candidates = entries.iter().flat_map(|(entry, _)| &entry.candidates);
+    let gate = match inputs.gate {
+        Some((gate, encoder)) => {
+            Some(GateReader::new(gate.on(inputs.decoder.device()), encoder, candidates)?)
+        }
+        None => None,
+    };
+    let mut tokens = 0;
+    for round in plan.split_at(done.len()).1.chunks(ROUND) {
+        let outputs = round.par_iter().map(|(seed, (entry, _))| run(inputs, entry, *seed, gate.as_ref()));
+        for (output, count) in outputs.collect::<Result<Vec<_>, _>>()? {
+            done.push(output);
+            tokens += count;
+        }
         let step = done.len() as u64;
         progress.step(step, plan.len() as u64, tokens, None);
         if done.len() < plan.len() {
@@ -133,14 +145,13 @@ fn judged<'a>(entry: &'a Entry, spec: &EvaluateSpec) -> Result<(&'a Entry, bfcl:
     Ok((entry, gold))
 }
 
-/// The output of one entry.
+/// The output of one entry, and the tokens that it took.
 fn run(
     inputs: &Inputs<'_>,
     entry: &Entry,
     seed: u64,
-    gate: Option<&mut GateReader<'_>>,
-    tokens: &mut u64,
-) -> Result<String, Failure> {
+    gate: Option<&GateReader<'_>>,
+) -> Result<(Output, u64), Failure> {
     let spec = inputs.spec;
     let names = entry.ground_truth.as_array().into_iter().flatten();
     let gold = names.filter_map(|call| call.as_object()?.keys().next().cloned()).collect::<Vec<_>>();
@@ -153,9 +164,8 @@ fn run(
     let weights = weights(spec);
     let policy = Policy { prompt: &spec.prompt, documents: spec.variant.documents, weights };
     let mut model = Composed::new(inputs, entry, seed, gate)?;
-    let output = agent::answer(&task, &policy, &mut model);
-    *tokens += model.tokens;
-    output
+    let model_output = agent::answer(&task, &policy, &mut model)?;
+    Ok((Output { id: entry.id.clone(), category: spec.category, seed, model_output }, model.tokens))
 }
 
 /// How the variant weighs adapters, if it has any.

@@ -25,8 +25,10 @@ use jobs_lora::{
 use jobs_spec::job::FinetuneSpec;
 use jobs_spec::manifest::{FinetuneOrder, Learners};
 use jobs_text::Chat;
+use jobs_train::parts::{PARTS, cut};
 use jobs_train::sample::{Sample, order};
 use jobs_train::{guard, seed};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::embed::{Embeddings, document};
@@ -300,14 +302,14 @@ impl<'a> Training<'a> {
         }
         let mut gradients = Gradients::default();
         let mut sum = 0.0;
-        for part in passes(batch) {
+        for pass in passes(batch) {
             let route = |lesson: &Lesson| {
                 let experts = lesson.experts.iter();
                 experts
                     .filter_map(|(tool, weight)| Some((*slots.get(&role(lesson, *tool))?, *weight)))
                     .collect()
             };
-            sum += self.pass(&bank, part, route, 1.0 / batch.len() as f32, &mut gradients)?;
+            sum += self.pass(&bank, pass, route, 1.0 / batch.len() as f32, &mut gradients)?;
         }
         let loss = guard::loss((sum / batch.len() as f64) as f32).map_err(|fault| {
             Failure::NonFinite(format!("finetuning, step {}: {fault}", self.losses.len()))
@@ -318,15 +320,33 @@ impl<'a> Training<'a> {
         Ok(loss)
     }
 
-    /// Forward and backward over some of a step's traces, each weighed by `share`; returns the sum of their losses.
+    /// Forward and backward over some of a step's traces, each weighed by `share`, in parts that run side by side; returns the sum of
+    /// their losses.
     fn pass(
+        &self,
+        bank: &Bank,
+        lessons: &[&Lesson],
+        route: impl Fn(&Lesson) -> Vec<(SlotId, f32)> + Sync,
+        share: f32,
+        gradients: &mut Gradients,
+    ) -> Result<f64, Failure> {
+        let parts = cut(lessons.iter().map(|lesson| lesson.sample.tokens()), PARTS);
+        let parts = parts.into_par_iter().map(|part| self.part(bank, &lessons[part], &route, share));
+        let mut sum = 0.0;
+        for (loss, own) in parts.collect::<Result<Vec<_>, _>>()? {
+            sum += loss;
+            gradients.merge(own);
+        }
+        Ok(sum)
+    }
+
+    fn part(
         &self,
         bank: &Bank,
         lessons: &[&Lesson],
         route: impl Fn(&Lesson) -> Vec<(SlotId, f32)>,
         share: f32,
-        gradients: &mut Gradients,
-    ) -> Result<f64, Failure> {
+    ) -> Result<(f64, Gradients), Failure> {
         let (mut packed, mut routing) = (PackedBatch::new(), Routing::new());
         for lesson in lessons {
             let start = packed.tokens();
@@ -336,8 +356,7 @@ impl<'a> Training<'a> {
         let mut routed = RoutedBank::new(bank, &routing).map_err(Failure::data)?;
         let shares = vec![share; lessons.len()];
         let losses = self.inputs.decoder.train_pass_weighted(&packed, &shares, &mut routed, None);
-        gradients.merge(routed.into_gradients());
-        Ok(losses.into_iter().map(f64::from).sum())
+        Ok((losses.into_iter().map(f64::from).sum(), routed.into_gradients()))
     }
 
     fn update(

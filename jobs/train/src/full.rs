@@ -7,9 +7,11 @@ use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, UnknownToken};
 use jobs_lm::params::WeightGrads;
 use jobs_lora::{AdamW, Moments};
+use rayon::prelude::*;
 
 use crate::checkpoint::TrainState;
 use crate::guard::{self, Fault};
+use crate::parts::{PARTS, cut};
 use crate::sample::{Sample, order};
 use crate::schedule::Schedule;
 
@@ -20,10 +22,12 @@ pub struct FullConfig {
     pub optimizer: AdamW,
     /// How its learning rate changes.
     pub schedule: Schedule,
-    /// Samples a step, packed into one pass; the last step of an epoch may have fewer.
+    /// Samples a step; the last step of an epoch may have fewer.
     pub batch: usize,
     /// Passes over the samples.
     pub epochs: usize,
+    /// What the mean loss over a prompt counts beside that over its completion.
+    pub prompt_weight: f32,
     /// Seed of the orders; `None` takes the samples as they come, which lets a corpus go from easy to hard.
     pub seed: Option<u64>,
 }
@@ -153,10 +157,10 @@ impl FullTrainer {
         if step >= total {
             return Ok(None);
         }
+        self.turn(step);
         let batch = self.batch(step);
-        let weights = vec![1.0 / batch.segments().len() as f32; batch.segments().len()];
-        let mut grads = WeightGrads::new();
-        let losses = self.decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads));
+        let tokens = batch.iter().map(|sample| sample.tokens()).sum();
+        let (losses, mut grads) = self.pass(&batch);
         let fault = |fault| FullError::NonFinite(step, fault);
         let loss = guard::loss(losses.iter().sum::<f32>() / losses.len() as f32).map_err(fault)?;
         let mut gradient = Vec::with_capacity(self.values.len());
@@ -173,24 +177,45 @@ impl FullTrainer {
         guard::parameters(&self.values).map_err(fault)?;
         self.losses.push(loss);
         self.install();
-        Ok(Some(FullStep { step: step + 1, total, loss, norm, tokens: batch.tokens() }))
+        Ok(Some(FullStep { step: step + 1, total, loss, norm, tokens }))
     }
 
-    fn batch(&mut self, step: u64) -> PackedBatch {
-        let steps = self.steps_an_epoch();
-        let (epoch, cursor) = (step / steps, step % steps);
+    /// Draws the order of the epoch that a step belongs to, if it begins one.
+    fn turn(&mut self, step: u64) {
+        let (epoch, cursor) = (step / self.steps_an_epoch(), step % self.steps_an_epoch());
         if cursor == 0 || self.order.is_empty() {
             let count = self.samples.len();
             self.order =
                 self.config.seed.map_or_else(|| (0..count).collect(), |seed| order(seed, epoch, count));
         }
-        let first = cursor as usize * self.config.batch;
-        let mut batch = PackedBatch::new();
-        for &index in self.order.iter().skip(first).take(self.config.batch) {
-            let Sample { prompt, completion } = &self.samples[index];
-            batch.push(prompt, completion);
+    }
+
+    /// The samples of a step.
+    fn batch(&self, step: u64) -> Vec<&Sample> {
+        let first = (step % self.steps_an_epoch()) as usize * self.config.batch;
+        let chosen = self.order.iter().skip(first).take(self.config.batch);
+        chosen.map(|&index| &self.samples[index]).collect()
+    }
+
+    /// The samples' losses, and the gradient of their mean, summed over parts that run side by side.
+    fn pass(&self, samples: &[&Sample]) -> (Vec<f32>, WeightGrads) {
+        let share = 1.0 / samples.len() as f32;
+        let parts = cut(samples.iter().map(|sample| sample.tokens()), PARTS).into_par_iter().map(|part| {
+            let mut batch = PackedBatch::learning_prompts(self.config.prompt_weight);
+            for Sample { prompt, completion } in &samples[part] {
+                batch.push(prompt, completion);
+            }
+            let (weights, mut grads) = (vec![share; batch.segments().len()], WeightGrads::new());
+            let losses =
+                self.decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads));
+            (losses, grads)
+        });
+        let (mut losses, mut sum) = (Vec::with_capacity(samples.len()), WeightGrads::new());
+        for (part, grads) in parts.collect::<Vec<_>>() {
+            losses.extend(part);
+            sum.merge(grads);
         }
-        batch
+        (losses, sum)
     }
 
     fn steps_an_epoch(&self) -> u64 {

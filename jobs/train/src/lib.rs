@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod fan;
 pub mod full;
 pub mod guard;
+pub mod parts;
 pub mod sample;
 pub mod schedule;
 pub mod seed;

@@ -15,6 +15,7 @@ const CONFIG: FullConfig = FullConfig {
     schedule: Schedule { warmup: 2, decay: Decay::Linear },
     batch: 3,
     epochs: 6,
+    prompt_weight: 0.0,
     seed: Some(5),
 };
 

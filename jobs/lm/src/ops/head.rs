@@ -1,4 +1,4 @@
-//! Output head and cross-entropy, at supervised rows only, a chunk of rows at a time.
+//! Output head and cross-entropy, at the rows that something is learnt from, a chunk of rows at a time.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ const CHUNK_NUMBERS: usize = 1 << 23;
 pub struct Outcome {
     /// Mean loss over each segment's supervised rows; 0 for a segment without any.
     pub losses: Vec<f32>,
-    /// Gradient of `Σ weight · loss` with respect to all rows of `hidden`.
+    /// Gradient of `Σ weight · loss` (prompts included where they count) with respect to all rows of `hidden`.
     pub d_hidden: Rows,
     /// Gradient with respect to the head's weight, where it was asked for.
     pub d_weight: Option<Tensor<2>>,
@@ -31,15 +31,15 @@ pub fn logits(hidden: &Rows, weight: &Tensor<2>, multiply: Multiply) -> Rows {
 
 /// Mean loss over each segment's supervised rows; 0 for a segment without any.
 pub fn losses(hidden: &Rows, weight: &Tensor<2>, batch: &PackedBatch) -> Vec<f32> {
-    let supervised = Supervised::new(batch);
-    let mut row_losses = Vec::with_capacity(supervised.targets.len());
-    for chunk in supervised.chunks(weight.dims()[0]) {
-        let x = supervised.rows(hidden, &chunk);
+    let learnt = Learnt::new(batch);
+    let mut row_losses = Vec::with_capacity(learnt.targets.len());
+    for chunk in learnt.chunks(weight.dims()[0]) {
+        let x = learnt.rows(hidden, &chunk);
         row_losses.extend(
-            cross_entropy(logits(&x, weight, Multiply::Together), supervised.target_column(hidden, &chunk)).0,
+            cross_entropy(logits(&x, weight, Multiply::Together), learnt.target_column(hidden, &chunk)).0,
         );
     }
-    supervised.means(&row_losses)
+    learnt.means(&row_losses)
 }
 
 /// Losses and gradients, with one weight per segment's mean loss.
@@ -50,13 +50,13 @@ pub fn train(
     weights: &[f32],
     want_weight: bool,
 ) -> Outcome {
-    let supervised = Supervised::new(batch);
-    let scales = supervised.scales(weights);
+    let learnt = Learnt::new(batch);
+    let scales = learnt.scales(weights);
     let mut row_losses = Vec::with_capacity(scales.len());
     let (mut dx, mut d_weight) = (Vec::new(), None::<Tensor<2>>);
-    for chunk in supervised.chunks(weight.dims()[0]) {
-        let x = supervised.rows(hidden, &chunk);
-        let targets = supervised.target_column(hidden, &chunk);
+    for chunk in learnt.chunks(weight.dims()[0]) {
+        let x = learnt.rows(hidden, &chunk);
+        let targets = learnt.target_column(hidden, &chunk);
         let (losses, p) = cross_entropy(logits(&x, weight, Multiply::Together), targets.clone());
         row_losses.extend(losses);
         let scale = TensorData::new(scales[chunk.clone()].to_vec(), [chunk.len(), 1]);
@@ -71,7 +71,7 @@ pub fn train(
         }
         dx.push(linear::backward_input(&d_logits, weight));
     }
-    Outcome { losses: supervised.means(&row_losses), d_hidden: supervised.spread(dx, hidden), d_weight }
+    Outcome { losses: learnt.means(&row_losses), d_hidden: learnt.spread(dx, hidden), d_weight }
 }
 
 /// Each row's loss, and the probabilities.
@@ -84,20 +84,19 @@ fn cross_entropy(logits: Rows, targets: Tensor<2, Int>) -> (Vec<f32>, Rows) {
     (host(log_sum - target), p)
 }
 
-/// The supervised rows of a batch, one behind the other.
-struct Supervised<'a> {
+/// The rows of a batch that something is learnt from, one behind the other.
+struct Learnt<'a> {
     batch: &'a PackedBatch,
     targets: Vec<u32>,
 }
 
-impl<'a> Supervised<'a> {
+impl<'a> Learnt<'a> {
     fn new(batch: &'a PackedBatch) -> Self {
-        let targets =
-            batch.supervised().iter().flat_map(|rows| &batch.ids()[rows.start + 1..rows.end + 1]).copied();
+        let targets = batch.learnt().flat_map(|rows| &batch.ids()[rows.start + 1..rows.end + 1]).copied();
         Self { batch, targets: targets.collect() }
     }
 
-    /// Ranges of supervised rows whose logits fit into memory together.
+    /// Ranges of these rows whose logits fit into memory together.
     fn chunks(&self, vocab: usize) -> impl Iterator<Item = Range<usize>> {
         let (rows, all) = ((CHUNK_NUMBERS / vocab).max(64), self.targets.len());
         (0..all).step_by(rows).map(move |start| start..(start + rows).min(all))
@@ -107,7 +106,7 @@ impl<'a> Supervised<'a> {
     fn rows(&self, hidden: &Rows, chunk: &Range<usize>) -> Rows {
         let mut before = 0;
         let mut parts = Vec::new();
-        for rows in self.batch.supervised() {
+        for rows in self.batch.learnt() {
             let from = chunk.start.clamp(before, before + rows.len()) - before;
             let to = chunk.end.clamp(before, before + rows.len()) - before;
             if from < to {
@@ -122,24 +121,33 @@ impl<'a> Supervised<'a> {
         embedding::indices(&self.targets[chunk.clone()], &hidden.device()).unsqueeze_dim(1)
     }
 
-    /// Weight of each supervised row in the sum: its segment's weight over its segment's count.
+    /// Weight of each row in the sum: its segment's weight over the count of the completion, or the prompt's share over that of the prompt.
     fn scales(&self, weights: &[f32]) -> Vec<f32> {
-        let segments = self.batch.supervised().iter().zip(weights);
-        segments
-            .flat_map(|(rows, weight)| std::iter::repeat_n(weight / rows.len() as f32, rows.len()))
-            .collect()
+        let mut scales = Vec::with_capacity(self.targets.len());
+        for ((prompt, completion), weight) in self.parts().zip(weights) {
+            let prompt_weight = self.batch.prompt_weight() * weight / prompt as f32;
+            scales.extend(std::iter::repeat_n(prompt_weight, prompt));
+            scales.extend(std::iter::repeat_n(weight / completion as f32, completion));
+        }
+        scales
     }
 
     fn means(&self, row_losses: &[f32]) -> Vec<f32> {
         let mut rest = row_losses.iter();
-        let mean = |rows: &Range<usize>| {
-            let sum: f64 = rest.by_ref().take(rows.len()).map(|loss| f64::from(*loss)).sum();
-            (sum / rows.len().max(1) as f64) as f32
+        let mean = |(prompt, completion): (usize, usize)| {
+            let losses = rest.by_ref().take(prompt + completion).skip(prompt);
+            (losses.map(|loss| f64::from(*loss)).sum::<f64>() / completion.max(1) as f64) as f32
         };
-        self.batch.supervised().iter().map(mean).collect()
+        self.parts().map(mean).collect()
     }
 
-    /// Gradients of the supervised rows at their places among all rows.
+    /// How many of a segment's rows are its prompt's and how many its completion's.
+    fn parts(&self) -> impl Iterator<Item = (usize, usize)> {
+        let rows = self.batch.learnt().zip(self.batch.supervised());
+        rows.map(|(learnt, completion)| (learnt.len() - completion.len(), completion.len()))
+    }
+
+    /// Gradients of these rows at their places among all rows.
     fn spread(&self, dx: Vec<Rows>, hidden: &Rows) -> Rows {
         let mut all = hidden.zeros_like();
         if dx.is_empty() {
@@ -147,7 +155,7 @@ impl<'a> Supervised<'a> {
         }
         let dx = Tensor::cat(dx, 0);
         let mut before = 0;
-        for rows in self.batch.supervised().iter().filter(|rows| !rows.is_empty()) {
+        for rows in self.batch.learnt().filter(|rows| !rows.is_empty()) {
             all = all.slice_assign(rows.clone(), dx.clone().slice(before..before + rows.len()));
             before += rows.len();
         }

@@ -221,3 +221,22 @@ fn head_and_cross_entropy() {
     assert_same(outcome.d_hidden, th.grad(&gradients).unwrap());
     assert_same(outcome.d_weight.unwrap(), tw.grad(&gradients).unwrap());
 }
+
+#[test]
+fn prompts_are_learnt_where_they_count() {
+    let mut draw = Draw::new();
+    let mut batch = PackedBatch::learning_prompts(0.5);
+    batch.push(&[1, 2, 3], &[4, 5]);
+    batch.push(&[7, 8], &[]);
+    let (hidden, weight) = (draw.plain([7, 12]), draw.plain([9, 12]));
+    let (th, tw) = (tracked(&hidden), tracked(&weight));
+    let logs = log_softmax(th.clone().matmul(tw.clone().transpose()), 1);
+    let loss = |row: usize, id: usize| logs.clone().slice([row..row + 1, id..id + 1]).sum().neg();
+    let completion = (loss(2, 4) + loss(3, 5)) / 2.0;
+    let prompts = (loss(0, 2) + loss(1, 3)) / 2.0 + loss(5, 8);
+    let outcome = head::train(&hidden, &weight, &batch, &[1.0, 1.0], true);
+    assert!((outcome.losses[0] - host(completion.clone())[0]).abs() < 1e-5 && outcome.losses[1] == 0.0);
+    let gradients = (completion + prompts * 0.5).backward();
+    assert_same(outcome.d_hidden, th.grad(&gradients).unwrap());
+    assert_same(outcome.d_weight.unwrap(), tw.grad(&gradients).unwrap());
+}

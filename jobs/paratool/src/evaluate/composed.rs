@@ -27,20 +27,24 @@ pub(super) struct GateReader<'a> {
 }
 
 impl<'a> GateReader<'a> {
-    pub(super) fn new(weigher: Weigher<'a>, encoder: &'a TextEncoder) -> Self {
-        Self { weigher, encoder, documents: HashMap::new() }
-    }
-
-    /// The candidates' weights for a text. The encoder runs without adapters, whatever acts in the answers.
-    fn weights(&mut self, context: &str, candidates: &[Tool]) -> Result<Vec<f32>, Failure> {
-        let gate = self.weigher.gate();
-        if gate.reads_documents() {
-            for tool in candidates {
-                if !self.documents.contains_key(&tool.key) {
-                    self.documents.insert(tool.key.clone(), self.encoder.encode(&document(tool))?);
-                }
+    /// A reader that knows some tools. The encoder runs without adapters, whatever acts in the answers.
+    pub(super) fn new<'t>(
+        weigher: Weigher<'a>,
+        encoder: &'a TextEncoder,
+        tools: impl Iterator<Item = &'t Tool>,
+    ) -> Result<Self, Failure> {
+        let mut documents = HashMap::new();
+        for tool in tools.filter(|_| weigher.gate().reads_documents()) {
+            if !documents.contains_key(&tool.key) {
+                documents.insert(tool.key.clone(), encoder.encode(&document(tool))?);
             }
         }
+        Ok(Self { weigher, encoder, documents })
+    }
+
+    /// The candidates' weights for a text.
+    fn weights(&self, context: &str, candidates: &[Tool]) -> Result<Vec<f32>, Failure> {
+        let gate = self.weigher.gate();
         let vector = |key: &str| gate.learned(key).or_else(|| self.documents.get(key).map(Vec::as_slice));
         let tools = candidates.iter().filter_map(|tool| vector(&tool.key)).collect::<Vec<_>>();
         self.weigher.weights(&self.encoder.encode(context)?, &tools)
@@ -48,24 +52,24 @@ impl<'a> GateReader<'a> {
 }
 
 /// The base model with the adapters of one entry's candidates.
-pub(super) struct Composed<'a, 'g> {
+pub(super) struct Composed<'a> {
     inputs: &'a Inputs<'a>,
     entry: &'a Entry,
     seed: u64,
     /// Where each candidate's adapter is; `None` without adapters at all.
     bank: Option<(Bank, Vec<Option<SlotId>>)>,
-    gate: Option<&'a mut GateReader<'g>>,
+    gate: Option<&'a GateReader<'a>>,
     steps: u64,
     /// Tokens read and written so far.
     pub(super) tokens: u64,
 }
 
-impl<'a, 'g> Composed<'a, 'g> {
+impl<'a> Composed<'a> {
     pub(super) fn new(
         inputs: &'a Inputs<'a>,
         entry: &'a Entry,
         seed: u64,
-        gate: Option<&'a mut GateReader<'g>>,
+        gate: Option<&'a GateReader<'a>>,
     ) -> Result<Self, Failure> {
         let mut bank: Option<(Bank, Vec<Option<SlotId>>)> = None;
         if weights(inputs.spec).is_some() {
@@ -93,10 +97,10 @@ impl<'a, 'g> Composed<'a, 'g> {
     }
 }
 
-impl Model for Composed<'_, '_> {
+impl Model for Composed<'_> {
     fn gate(&mut self, context: &str) -> Result<Vec<f32>, Failure> {
         let needed = || Failure::Spec(format!("variant {} needs a gate", self.inputs.spec.variant.name));
-        self.gate.as_mut().ok_or_else(needed)?.weights(context, &self.entry.candidates)
+        self.gate.ok_or_else(needed)?.weights(context, &self.entry.candidates)
     }
 
     fn answer(&mut self, messages: &[Message], weights: &[f32], until_mark: bool) -> Result<String, Failure> {

@@ -115,12 +115,12 @@ impl Progress for Once {
 fn seeds_are_scored_apart_and_a_stopped_evaluation_goes_on() {
     let world = world();
     let mut spec = spec(&world, Variant::base(), Category::LiveParallelMultiple);
-    spec.generation = Generation { temperature: 1.0, seeds: vec![1, 2], ..spec.generation };
+    spec.generation = Generation { temperature: 1.0, seeds: (1..=13).collect(), ..spec.generation };
     let adapters = AdapterFolders::default();
     let whole = run(&world, &spec, &adapters);
     assert_eq!(
         whole.report.by_seed.iter().map(|seed| (seed.seed, seed.total)).collect::<Vec<_>>(),
-        [(1, 2), (2, 2)]
+        (1..=13).map(|seed| (seed, 2)).collect::<Vec<_>>()
     );
     assert_ne!(whole.outputs[0].model_output, whole.outputs[2].model_output);
 
@@ -136,6 +136,7 @@ fn seeds_are_scored_apart_and_a_stopped_evaluation_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, output) = (folder.path().join("checkpoint"), folder.path().join("output"));
     let mut resume = None;
+    // 26 answers are four rounds: three chances to stop.
     for _ in 0..3 {
         let stopped = evaluate(&inputs, &output, resume, &mut Once(checkpoint.clone())).unwrap_err();
         assert_eq!(stopped, Failure::Stopped);

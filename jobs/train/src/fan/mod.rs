@@ -1,7 +1,8 @@
 //! The fan: one lane trains the adapters of all its slots in shared passes over the frozen base model.
 //!
 //! A pass takes the next sample of as many slots as fit the token budget and packs them as segments. The base model, the bank and the
-//! optimiser treat every segment by itself, so a task ends with the same bytes alone or in any company.
+//! optimiser treat every segment by itself, so a task ends with the same bytes alone or in any company. Hence a pass may also be cut into
+//! parts that run side by side, one per thread of the CPU.
 
 mod task;
 
@@ -12,10 +13,12 @@ use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, UnknownToken};
 use jobs_lora::{Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId};
 
+use rayon::prelude::*;
 pub use task::{SlotEvent, SlotTask, Start, TaskId};
 
 use crate::checkpoint::TrainState;
 use crate::guard::{self, Fault};
+use crate::parts;
 use crate::sample::{Sample, order};
 
 /// How a lane runs its fan. It changes speed, never results.
@@ -150,24 +153,34 @@ impl Fan {
     /// When a slot lost its adapter, which only a defect of the fan could cause.
     pub fn pass(&mut self) -> Result<Vec<SlotEvent>, FanError> {
         let chosen = self.choose();
-        let mut batch = PackedBatch::new();
-        let mut routing = Routing::new();
-        for running in &chosen {
+        let tokens = chosen.iter().map(|running| running.sample().tokens());
+        let parts = parts::cut(tokens, rayon::current_num_threads());
+        let parts = parts.into_par_iter().map(|part| self.part(&chosen[part]));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let mut chosen = chosen.into_iter();
+        let mut events = Vec::new();
+        for (losses, gradients) in parts {
+            for (loss, running) in losses.into_iter().zip(&mut chosen) {
+                self.step(running, loss, &gradients, &mut events)?;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Losses and gradients of some tasks' next samples.
+    fn part(&self, tasks: &[Running]) -> Result<(Vec<f32>, Gradients), FanError> {
+        let (mut batch, mut routing) = (PackedBatch::new(), Routing::new());
+        for running in tasks {
             let Sample { prompt, completion } = running.sample();
             let start = batch.tokens();
             batch.push(prompt, completion);
             routing.push(start..batch.tokens(), vec![(running.slot, 1.0)]);
         }
-        let Some(first) = chosen.first() else { return Ok(Vec::new()) };
+        let Some(first) = tasks.first() else { return Ok((Vec::new(), Gradients::default())) };
         let routed = RoutedBank::new(&self.bank, &routing);
         let mut routed = routed.map_err(|error| FanError::Bank(first.task.id.clone(), error))?;
         let losses = self.decoder.train_pass(&batch, &mut routed, None);
-        let gradients = routed.into_gradients();
-        let mut events = Vec::new();
-        for (running, loss) in chosen.into_iter().zip(losses) {
-            self.step(running, loss, &gradients, &mut events)?;
-        }
-        Ok(events)
+        Ok((losses, routed.into_gradients()))
     }
 
     /// The state of a task between passes.
