@@ -39,9 +39,11 @@ pub(super) struct Entries {
     pub(super) work: Work,
 }
 
-/// Estimated tokens of some samples.
+/// Some samples and their estimated tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Work {
+    /// How many there are.
+    pub(super) samples: u64,
     /// Requests and answers.
     pub(super) plain: u64,
     /// The candidates' documents.
@@ -55,6 +57,7 @@ impl Work {
     }
 
     fn add(&mut self, plain_bytes: usize, document_bytes: usize) {
+        self.samples += 1;
         self.plain += plain_bytes as u64 / BYTES_PER_TOKEN + 1;
         self.documents += document_bytes as u64 / BYTES_PER_TOKEN;
     }

@@ -157,7 +157,9 @@ impl Jobs<'_> {
             (input::EMBEDDINGS, embeddings),
         ]);
         let gate = self.manifest.stages.gate.clone();
-        let tokens = gate.epochs as u64 * sources.data.tools.len() as u64;
+        // A trace has one row per candidate, in a network that costs about as much as a small model's token.
+        let traces: u64 = sources.data.tools.iter().map(|tool| tool.work.samples).sum();
+        let tokens = gate.epochs as u64 * traces;
         let spec = JobSpec::Gate(GateSpec { gate, seed: self.manifest.seed });
         let made = self.add(spec, "gate".to_owned(), inputs, tokens)?;
         self.gate = Some(made);
