@@ -1,12 +1,16 @@
 //! What the base model learns from: requests for made-up tools, all of them answerable from the prompt alone.
 //!
 //! With documents in the prompt a request says what it wants in the words of each parameter's role, or gives bare values in the schema's
-//! order; without, it spells out the parameters' names. All six categories occur, with history and marks. Values are often words that
+//! order; without, it spells out the parameters' names, or the tool is one of those whose parameters have the first names of their roles, so
+//! that a model which knows the roles needs no document (as one with adapters will need none). All six categories occur, with history and marks. Values are often words that
 //! nobody has seen, so that the model learns to copy.
 //!
-//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first quarter is nothing but copying, one
+//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first fifth is nothing but copying, one
 //! long text from request to call. Most of that is without blanks, since a token that stands between all others hides which one follows
 //! which; only then come texts of several words.
+//!
+//! Some examples are no requests to answer but plain texts with words to name in any order: those that say what is to be done next, or what
+//! a document is about. They teach the last row of a text to hold the text's gist, which is what a gate reads of it.
 
 mod request;
 mod roles;
@@ -14,6 +18,7 @@ mod tools;
 
 use jobs_eval::bfcl::{Call, Value, render_calls};
 use jobs_spec::category::Category;
+use jobs_spec::key::canonical;
 use jobs_spec::manifest::BaseTraining;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -23,14 +28,20 @@ use crate::history::with_history;
 use crate::marks;
 use crate::synthesis::draw::{self, Manner, Rng};
 use crate::synthesis::phrasing::Atomic;
-use crate::synthesis::{Split, Style, compose, in_style};
+use crate::synthesis::{Split, Style, compose, in_style, words};
 use crate::tool::Tool;
 use crate::trace::Trace;
 use request::Told;
 use tools::MadeUp;
 
 /// One example in so many, the first ones, is copying alone.
-const COPYING: usize = 4;
+const COPYING: usize = 5;
+/// Share of tools that are known without their documents, where none are shown.
+const KNOWN: f64 = 0.6;
+/// Share of gists among the others.
+const GISTS: f64 = 0.1;
+/// Words of a gist at most.
+const GIST_WORDS: usize = 6;
 
 /// A seeded, endless corpus: example `i` depends on nothing but the seed, the settings and `i`.
 #[derive(Clone, Debug)]
@@ -44,13 +55,23 @@ pub struct Corpus {
 
 /// One example of the corpus.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CorpusExample {
-    /// The candidates, in the order of the trace.
-    pub tools: Vec<Tool>,
-    /// Whether the prompt shows their documents.
-    pub with_documents: bool,
-    /// Request and target.
-    pub trace: Trace,
+pub enum CorpusExample {
+    /// A request to answer.
+    Request {
+        /// The candidates, in the order of the trace.
+        tools: Vec<Tool>,
+        /// Whether the prompt shows their documents.
+        with_documents: bool,
+        /// Request and target.
+        trace: Trace,
+    },
+    /// A plain text, outside of any template, and the words that follow it.
+    Gist {
+        /// A request with its history, or a tool's document.
+        text: String,
+        /// Words that say what the text asks for next, or what the tool does, in random order.
+        words: Vec<String>,
+    },
 }
 
 /// Kinds of examples.
@@ -62,6 +83,11 @@ enum Form {
     List,
     /// One step of several.
     Step,
+}
+
+/// The everyday words that texts of the corpus hold beside made-up ones.
+pub fn everyday_words() -> &'static [&'static str] {
+    words::WORDS
 }
 
 impl Corpus {
@@ -87,6 +113,9 @@ impl Corpus {
             return self.copy(with_documents, i >= self.copying / 4 * 3, rng);
         }
         let style = if rng.random_bool(0.25) { Style::Casual } else { Style::Plain };
+        if rng.random_bool(GISTS) {
+            return self.gist(style, rng);
+        }
         let form = match rng.random_range(0..10) {
             0..=4 => Form::Single,
             5..=6 => Form::List,
@@ -98,18 +127,20 @@ impl Corpus {
             Form::Single => (1, *[1, 2, 2, 2, 3, most].choose(rng).unwrap_or(&1)),
             Form::List => (1, *[1, 1, 1, 1, 2].choose(rng).unwrap_or(&1)),
             Form::Step => {
-                let called = *[2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&2);
+                let called = *[2, 2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&2);
                 (called, called + usize::from(rng.random_bool(0.2)))
             }
         };
-        let picked = self.pick(candidates, rng);
-        let told = Told { documents: with_documents, alone: candidates == 1 };
+        let known = !with_documents && rng.random_bool(KNOWN);
+        let picked = self.pick(candidates, known, rng);
+        let told = Told { documents: with_documents, known, alone: candidates == 1 };
         let manner = Manner { style, split: Split::All, open: true };
         let (category, text, calls, place) = match form {
             Form::Single | Form::List => {
-                let count = if matches!(form, Form::Single) { 1 } else { rng.random_range(2..=3) };
+                let count =
+                    if matches!(form, Form::Single) { 1 } else { *[2, 2, 3, 3, 4].choose(rng).unwrap_or(&2) };
                 let pairs: Vec<Atomic> =
-                    (0..count).map(|_| request::draw(picked[0], told, manner, rng)).collect();
+                    (0..count).map(|_| request::draw(&picked[0], told, manner, rng)).collect();
                 let category = if count == 1 { Category::Multiple } else { Category::Parallel };
                 let (text, calls) = merged(&pairs, style, rng);
                 (category, text, calls, None)
@@ -126,7 +157,7 @@ impl Corpus {
             }
         };
         let target = picked[place.unwrap_or(0)].tool.key.clone();
-        let mut tools: Vec<Tool> = picked.into_iter().map(|made_up| made_up.tool.clone()).collect();
+        let mut tools: Vec<Tool> = picked.into_iter().map(|made_up| made_up.tool).collect();
         tools.shuffle(rng);
         let (question, answer) = match place {
             None => (text, render_calls(&calls)),
@@ -138,10 +169,36 @@ impl Corpus {
         };
         let candidates = tools.iter().map(|tool| tool.key.clone()).collect();
         let category = in_style(category, style);
-        CorpusExample {
-            tools,
-            with_documents,
-            trace: Trace { category, tool: target, question, candidates, answer },
+        let trace = Trace { category, tool: target, question, candidates, answer };
+        CorpusExample::Request { tools, with_documents, trace }
+    }
+
+    /// The gist of a document, or of a request of which some calls have been made.
+    fn gist(&self, style: Style, rng: &mut Rng) -> CorpusExample {
+        if rng.random_bool(0.25) {
+            let schema = self.tools.choose(rng).map(|made_up| &made_up.tool.schema);
+            let text = schema.map(canonical).unwrap_or_default();
+            let description = schema.and_then(|schema| schema["description"].as_str()).unwrap_or_default();
+            return CorpusExample::Gist { text, words: words_of(description, "", rng) };
+        }
+        let told = Told { documents: true, known: false, alone: false };
+        let manner = Manner { style, split: Split::All, open: true };
+        let called = *[1, 2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&1);
+        let picked = self.pick(called, rng.random_bool(KNOWN), rng);
+        let pairs: Vec<Atomic> =
+            picked.iter().map(|made_up| request::draw(made_up, told, manner, rng)).collect();
+        let (text, mut calls) = merged(&pairs, style, rng);
+        let place = rng.random_range(0..pairs.len());
+        calls.truncate(place);
+        // Where names tell nothing, values do.
+        if rng.random_bool(0.5) {
+            calls.iter_mut().for_each(|call| call.name = tools::made_up_name(rng));
+        }
+        let next = &pairs[place];
+        let values = render_calls(std::slice::from_ref(&next.call));
+        CorpusExample::Gist {
+            text: with_history(&text, &calls),
+            words: words_of(&next.sentence.text, &values, rng),
         }
     }
 
@@ -176,14 +233,19 @@ impl Corpus {
         let (target, candidates) = (tool.key.clone(), vec![tool.key.clone()]);
         let answer = render_calls(&[call]);
         let trace = Trace { category: Category::Multiple, tool: target, question, candidates, answer };
-        CorpusExample { tools: vec![tool], with_documents, trace }
+        CorpusExample::Request { tools: vec![tool], with_documents, trace }
     }
 
     /// Different tools with different names, the first ones to be called.
-    fn pick(&self, count: usize, rng: &mut Rng) -> Vec<&MadeUp> {
-        let mut picked: Vec<&MadeUp> = Vec::with_capacity(count);
-        for made_up in self.tools.sample(rng, self.tools.len().min(count * 4)) {
-            let is_alike = |other: &&MadeUp| {
+    fn pick(&self, count: usize, known: bool, rng: &mut Rng) -> Vec<MadeUp> {
+        let chances = count * 4;
+        let pool: Vec<MadeUp> = match known {
+            true => (0..chances).map(|_| MadeUp::known(rng)).collect(),
+            false => self.tools.sample(rng, self.tools.len().min(chances)).cloned().collect(),
+        };
+        let mut picked: Vec<MadeUp> = Vec::with_capacity(count);
+        for made_up in pool {
+            let is_alike = |other: &MadeUp| {
                 other.tool.name == made_up.tool.name
                     || (other.action.is_some() && other.action == made_up.action)
             };
@@ -195,6 +257,15 @@ impl Corpus {
     }
 }
 
+/// Words of a sentence that are not in `values`, in random order.
+fn words_of(sentence: &str, values: &str, rng: &mut Rng) -> Vec<String> {
+    let words = sentence.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 2);
+    let mut telling: Vec<String> = words.filter(|word| !values.contains(*word)).map(str::to_owned).collect();
+    telling.shuffle(rng);
+    telling.truncate(GIST_WORDS);
+    if telling.is_empty() { vec![sentence.to_owned()] } else { telling }
+}
+
 fn merged(pairs: &[Atomic], style: Style, rng: &mut Rng) -> (String, Vec<Call>) {
     let sentences: Vec<_> = pairs.iter().map(|atomic| &atomic.sentence).collect();
     let text = compose::merge(&sentences, style, rng);
@@ -203,18 +274,21 @@ fn merged(pairs: &[Atomic], style: Style, rng: &mut Rng) -> (String, Vec<Call>) 
 
 #[cfg(test)]
 mod tests {
+    use super::roles::ROLES;
     use super::*;
     use crate::validate;
 
     #[test]
     fn the_first_part_is_copying() {
         let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 400, ..BaseTraining::default() }, 5);
-        for i in 0..100 {
-            let CorpusExample { tools, trace, .. } = corpus.example(i);
+        for i in 0..80 {
+            let CorpusExample::Request { tools, trace, .. } = corpus.example(i) else {
+                panic!("no gist yet")
+            };
             let calls = validate::answer(&trace.answer, |_| tools.first()).unwrap();
             let text = calls[0].args[0].1.as_str().unwrap();
             assert!(trace.question.ends_with(text), "{trace:?}");
-            assert!(i >= 75 || !text.contains(' '), "{trace:?}");
+            assert!(i >= 60 || !text.contains(' '), "{trace:?}");
         }
     }
 
@@ -222,26 +296,44 @@ mod tests {
     fn examples_are_valid_repeatable_and_cover_all_categories() {
         let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 3, ..BaseTraining::default() }, 5);
         let mut seen = std::collections::BTreeSet::new();
-        let mut with_documents = 0;
+        let (mut documented, mut gists) = (0, 0);
         for i in 1..=600 {
             let example = corpus.example(i);
             assert_eq!(example, corpus.example(i));
-            let (text, mark) = marks::split(&example.trace.answer);
-            assert_eq!(mark.is_some(), example.trace.category.is_multi_step());
-            let named = |name: &str| example.tools.iter().find(|tool| tool.name == name);
-            let calls = validate::answer(text, named).unwrap_or_else(|e| panic!("{e}: {example:?}"));
-            let target = example.tools.iter().find(|tool| tool.key == example.trace.tool).unwrap();
+            let (tools, with_documents, trace) = match example {
+                CorpusExample::Request { tools, with_documents, trace } => (tools, with_documents, trace),
+                CorpusExample::Gist { text, words } => {
+                    let text = text.to_lowercase();
+                    assert!((1..=GIST_WORDS).contains(&words.len()), "{words:?}");
+                    assert!(
+                        words.iter().all(|word| text.contains(&word.to_lowercase())),
+                        "{words:?} of {text}"
+                    );
+                    gists += 1;
+                    continue;
+                }
+            };
+            let (text, mark) = marks::split(&trace.answer);
+            assert_eq!(mark.is_some(), trace.category.is_multi_step());
+            let named = |name: &str| tools.iter().find(|tool| tool.name == name);
+            let calls = validate::answer(text, named).unwrap_or_else(|e| panic!("{e}: {trace:?}"));
+            let target = tools.iter().find(|tool| tool.key == trace.tool).unwrap();
             assert!(calls.iter().all(|call| call.name == target.name));
-            if !example.with_documents {
-                let spelled = calls.iter().flat_map(|call| &call.args).map(|(name, _)| name.to_lowercase());
-                let question = example.trace.question.to_lowercase();
-                assert!(spelled.into_iter().all(|name| question.contains(&name)), "{example:?}");
+            if !with_documents {
+                let mut given = calls.iter().flat_map(|call| &call.args).map(|(name, _)| name.as_str());
+                let question = trace.question.to_lowercase();
+                let is_known = |name: &str| ROLES.iter().any(|role| role.names[0] == name);
+                assert!(
+                    given.all(|name| is_known(name) || question.contains(&name.to_lowercase())),
+                    "{trace:?}"
+                );
             }
-            with_documents += usize::from(example.with_documents);
-            seen.insert(example.trace.category);
+            documented += usize::from(with_documents);
+            seen.insert(trace.category);
         }
         assert_eq!(seen.len(), 6);
-        assert!((380..460).contains(&with_documents), "{with_documents}");
+        assert!((35..85).contains(&gists), "{gists}");
+        assert!((220..320).contains(&documented), "{documented}");
         assert_ne!(corpus.example(0), Corpus::new(&BaseTraining::default(), 6).example(0));
     }
 }

@@ -14,6 +14,8 @@ use crate::synthesis::phrasing::{Atomic, Part, Phrasing};
 pub(super) struct Told {
     /// Documents are shown: parameters need not be named.
     pub(super) documents: bool,
+    /// The tools are known without their documents.
+    pub(super) known: bool,
     /// There is one candidate only: the function need not be named.
     pub(super) alone: bool,
 }
@@ -21,6 +23,9 @@ pub(super) struct Told {
 /// A request for one call of a tool that can be answered from what is told.
 pub(super) fn draw(made_up: &MadeUp, told: Told, manner: Manner, rng: &mut Rng) -> Atomic {
     let function = &made_up.tool.name;
+    if told.known {
+        return by_cues(made_up, told, rng).draw(function, &made_up.parameters, manner, rng);
+    }
     if !told.documents || rng.random_bool(0.2) {
         let mut parameters = made_up.parameters.clone();
         // Without documents only the request can set the order of arguments.
@@ -93,10 +98,12 @@ fn spelled_out(made_up: &MadeUp, parameters: &[Parameter], told: Told, rng: &mut
     Phrasing(parts)
 }
 
-/// Each parameter by the words of its role, in any order.
+/// Each parameter by the words of its role, in any order; in the call's own where no document tells that.
 fn by_cues(made_up: &MadeUp, told: Told, rng: &mut Rng) -> Phrasing {
     let mut places: Vec<usize> = (0..made_up.parameters.len()).collect();
-    places.shuffle(rng);
+    if told.documents {
+        places.shuffle(rng);
+    }
     let mut parts = vec![Part::Words(opening(made_up, told, rng))];
     for place in places {
         let before = if rng.random_bool(0.3) { ", " } else { " " };

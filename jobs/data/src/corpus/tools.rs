@@ -30,20 +30,42 @@ impl MadeUp {
         let has_telling_name = rng.random_bool(0.65);
         let telling = rng.random_bool(0.6);
         let name = if has_telling_name { telling_name(verb, thing, rng) } else { made_up_name(rng) };
-        // One to four parameters, few of them often.
-        let count = *[1, 1, 1, 2, 2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&1);
+        let named = |role: &Role, rng: &mut Rng| {
+            if telling { pick(rng, role.names).to_owned() } else { made_up_parameter(rng) }
+        };
+        Self { telling, ..Self::of(name, (verb, thing), has_telling_name, named, rng) }
+    }
+
+    /// A new tool whose name tells what it does and whose parameters have the first names of their roles: who knows the roles can call it
+    /// without its document.
+    pub(super) fn known(rng: &mut Rng) -> Self {
+        let pick = |rng: &mut Rng, words: &[&'static str]| words.choose(rng).copied().unwrap_or_default();
+        let (verb, thing) = (pick(rng, VERBS), pick(rng, THINGS));
+        let named = |role: &Role, _: &mut Rng| role.names.first().copied().unwrap_or_default().to_owned();
+        Self::of(format!("{verb}_{thing}"), (verb, thing), true, named, rng)
+    }
+
+    fn of(
+        name: String,
+        (verb, thing): (&'static str, &'static str),
+        has_telling_name: bool,
+        named: impl Fn(&Role, &mut Rng) -> String,
+        rng: &mut Rng,
+    ) -> Self {
+        // One to three parameters, few of them often.
+        let count = *[1, 1, 1, 2, 2, 2, 2, 3].choose(rng).unwrap_or(&1);
         let mut roles: Vec<&'static Role> = ROLES.sample(rng, count).collect();
         roles.shuffle(rng);
         let mut properties = Map::new();
         for role in &roles {
-            let told = pick(rng, role.names);
-            let named = loop {
-                let name = if telling { told.to_owned() } else { made_up_parameter(rng) };
+            let name = loop {
+                let name = named(role, rng);
                 if !properties.contains_key(&name) {
                     break name;
                 }
             };
-            properties.insert(named, role.takes.schema(told));
+            let told = role.names.choose(rng).copied().unwrap_or_default();
+            properties.insert(name, role.takes.schema(told));
         }
         let required: Vec<&String> = properties.keys().collect();
         let schema = json!({
@@ -54,7 +76,7 @@ impl MadeUp {
         let parameters = schema::parameters(&schema);
         #[expect(clippy::expect_used, reason = "name and parameters are set above")]
         let tool = Tool::new(schema).expect("a made-up schema is a tool");
-        Self { tool, parameters, roles, action: has_telling_name.then_some((verb, thing)), telling }
+        Self { tool, parameters, roles, action: has_telling_name.then_some((verb, thing)), telling: true }
     }
 }
 
@@ -67,7 +89,7 @@ fn telling_name(verb: &str, thing: &str, rng: &mut Rng) -> String {
     }
 }
 
-fn made_up_name(rng: &mut Rng) -> String {
+pub(super) fn made_up_name(rng: &mut Rng) -> String {
     match rng.random_range(0..4) {
         0 => made_up_word(rng),
         1 => format!("{}.{}", made_up_word(rng), made_up_word(rng)),

@@ -234,10 +234,11 @@ fn text(parameter: &Parameter, manner: Manner, rng: &mut Rng) -> String {
     }
 }
 
-/// Mostly one word, sometimes two.
+/// Mostly one word, sometimes two; more often where the vocabulary is open, so that a base learns where a value ends.
 fn words_of(manner: Manner, rng: &mut Rng) -> String {
     let first = word(manner, rng);
-    if rng.random_bool(0.2) { format!("{first} {}", word(manner, rng)) } else { first }
+    let two = rng.random_bool(if manner.open { 0.4 } else { 0.2 });
+    if two { format!("{first} {}", word(manner, rng)) } else { first }
 }
 
 fn date(rng: &mut Rng, dashes: bool) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jobs_data::corpus::{Corpus, CorpusExample};
+use jobs_data::corpus::{Corpus, CorpusExample, everyday_words};
 use jobs_lm::checkpoint::FileFormat;
 use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::Decoder;
@@ -25,6 +25,9 @@ use crate::lane::Context;
 
 /// Examples that the tokenizer is trained on, spread over the corpus, which changes on its way.
 const TOKENIZER_EXAMPLES: usize = 4_000;
+/// How often the tokenizer also reads each everyday word. As one token a word is copied in one step; the names of the corpus' tools, which
+/// are read more often, would otherwise fill the vocabulary.
+const WORD_REPEATS: usize = 100;
 /// Steps over which the reported last loss is averaged.
 const LAST_STEPS: usize = 50;
 
@@ -92,19 +95,25 @@ fn config(training: &BaseTraining, max_tokens: usize) -> ModelConfig {
 }
 
 fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobError> {
-    let mut texts = Vec::new();
+    let words = everyday_words().iter().map(|word| (*word).to_owned());
+    let mut texts: Vec<String> = words.flat_map(|word| std::iter::repeat_n(word, WORD_REPEATS)).collect();
     let examples = spec.training.examples;
     for index in (0..examples).step_by(examples.div_ceil(TOKENIZER_EXAMPLES).max(1)) {
-        let CorpusExample { tools, with_documents, trace } = corpus.example(index);
-        let schemas: Vec<_> = tools.iter().map(|tool| &tool.schema).collect();
-        let request = Request {
-            tools: &schemas,
-            question: &trace.question,
-            documents: with_documents,
-            multi_step: trace.category.is_multi_step(),
-        };
-        texts.extend(prompt::messages(&spec.prompt, &request).into_iter().map(|message| message.content));
-        texts.push(trace.answer);
+        match corpus.example(index) {
+            CorpusExample::Gist { text, words } => texts.extend(words.into_iter().chain([text])),
+            CorpusExample::Request { tools, with_documents, trace } => {
+                let schemas: Vec<_> = tools.iter().map(|tool| &tool.schema).collect();
+                let request = Request {
+                    tools: &schemas,
+                    question: &trace.question,
+                    documents: with_documents,
+                    multi_step: trace.category.is_multi_step(),
+                };
+                let messages = prompt::messages(&spec.prompt, &request);
+                texts.extend(messages.into_iter().map(|message| message.content));
+                texts.push(trace.answer);
+            }
+        }
     }
     bpe::train(texts.iter().map(String::as_str), spec.training.vocabulary, folder).map_err(JobError::spec)
 }
@@ -112,9 +121,17 @@ fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobE
 fn samples(spec: &BaseSpec, corpus: &Corpus, chat: &Chat) -> Result<(Vec<Sample>, usize), JobError> {
     let (mut samples, mut dropped) = (Vec::with_capacity(spec.training.examples), 0);
     for index in 0..spec.training.examples {
-        let CorpusExample { tools, with_documents, trace } = corpus.example(index);
-        let builder = SampleBuilder::new(chat, &spec.prompt, &tools);
-        match builder.sample(&trace, with_documents)? {
+        let sample = match corpus.example(index) {
+            CorpusExample::Request { tools, with_documents, trace } => {
+                SampleBuilder::new(chat, &spec.prompt, &tools).sample(&trace, with_documents)?
+            }
+            CorpusExample::Gist { text, words } => {
+                let ids = |text: &String| chat.tokenizer().encode(text).map_err(JobError::data);
+                let completion = words.iter().map(ids).collect::<Result<Vec<_>, _>>()?.concat();
+                Some(Sample { prompt: ids(&text)?, completion })
+            }
+        };
+        match sample {
             Some(sample) => samples.push(sample),
             None => dropped += 1,
         }
@@ -123,11 +140,13 @@ fn samples(spec: &BaseSpec, corpus: &Corpus, chat: &Chat) -> Result<(Vec<Sample>
 }
 
 fn trainer(spec: &BaseSpec, decoder: Decoder, samples: Vec<Sample>) -> Result<FullTrainer, JobError> {
-    let BaseTraining { batch, lr, warmup, weight_decay, clip, .. } = spec.training;
-    let optimizer = jobs_lora::AdamW { lr, weight_decay, clip: Some(clip), ..jobs_lora::AdamW::default() };
+    let BaseTraining { batch, lr, beta2, warmup, weight_decay, clip, prompt_weight, .. } = spec.training;
+    let optimizer =
+        jobs_lora::AdamW { lr, beta2, weight_decay, clip: Some(clip), ..jobs_lora::AdamW::default() };
     let schedule = Schedule { warmup: warmup as u64, decay: Decay::Linear };
-    FullTrainer::new(decoder, samples, FullConfig { optimizer, schedule, batch, epochs: 1, seed: None })
-        .map_err(refused)
+    let prompt_weight = prompt_weight as f32;
+    let config = FullConfig { optimizer, schedule, batch, epochs: 1, prompt_weight, seed: None };
+    FullTrainer::new(decoder, samples, config).map_err(refused)
 }
 
 fn refused(error: FullError) -> JobError {

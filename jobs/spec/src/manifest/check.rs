@@ -45,8 +45,10 @@ fn base_training(training: &BaseTraining) -> Checked {
         tools,
         examples,
         with_documents,
+        prompt_weight,
         batch,
         lr,
+        beta2,
         warmup: _,
         weight_decay,
         clip,
@@ -74,7 +76,11 @@ fn base_training(training: &BaseTraining) -> Checked {
         return Err(wrong("base.train.kv_heads", what));
     }
     share("base.train.with_documents", with_documents)?;
+    not_negative("base.train.prompt_weight", prompt_weight)?;
     positive("base.train.lr", lr)?;
+    if !(0.0..1.0).contains(&beta2) {
+        return Err(wrong("base.train.beta2", format!("must be at least 0 and less than 1, is {beta2}")));
+    }
     not_negative("base.train.weight_decay", weight_decay)?;
     positive("base.train.clip", clip)
 }

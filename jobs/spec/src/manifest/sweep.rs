@@ -65,10 +65,14 @@ pub struct BaseTraining {
     pub examples: usize,
     /// Share of examples with the tools' documents in the prompt.
     pub with_documents: f64,
+    /// What the mean loss over a prompt counts beside that over its answer.
+    pub prompt_weight: f64,
     /// Examples a step.
     pub batch: usize,
     /// Peak learning rate; linear warm-up, then linear decay to zero.
     pub lr: f64,
+    /// Decay of AdamW's second moment.
+    pub beta2: f64,
     /// Warm-up steps.
     pub warmup: usize,
     /// Decoupled weight decay.
@@ -85,12 +89,14 @@ impl Default for BaseTraining {
             feed_forward: 512,
             heads: 6,
             kv_heads: 2,
-            vocabulary: 1536,
+            vocabulary: 1664,
             tools: 600,
-            examples: 64_000,
-            with_documents: 0.7,
-            batch: 8,
+            examples: 96_000,
+            with_documents: 0.4,
+            prompt_weight: 0.5,
+            batch: 4,
             lr: 1e-3,
+            beta2: 0.98,
             warmup: 100,
             weight_decay: 0.01,
             clip: 1.0,
