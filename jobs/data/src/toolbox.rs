@@ -36,7 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { traces: 28, entries: 16, unseen_wordings: 0.15 }
+        Self { traces: 56, entries: 16, unseen_wordings: 0.15 }
     }
 }
 
@@ -121,7 +121,7 @@ struct Toolbox<'a> {
 }
 
 /// Distinct pairs that training requests of one style draw from, and held-out ones.
-const TRAINING_PAIRS: usize = 80;
+const TRAINING_PAIRS: usize = 240;
 const HELD_OUT_PAIRS: usize = 20;
 
 impl<'a> Toolbox<'a> {
@@ -134,8 +134,10 @@ impl<'a> Toolbox<'a> {
             let held_out = Manner { split: Split::HeldOut { seed }, ..training };
             let mut both = (Vec::new(), Vec::new());
             for source in sources {
-                let rng = &mut draw::stream(seed, &format!("toolbox {style:?} {}", source.tool.key));
-                both.0.push(source.atomics(TRAINING_PAIRS, seen, training, rng));
+                let stream =
+                    |part: &str| draw::stream(seed, &format!("toolbox {part} {style:?} {}", source.tool.key));
+                both.0.push(source.atomics(TRAINING_PAIRS, seen, training, &mut stream("training")));
+                let rng = &mut stream("held out");
                 let mut kept = source.atomics(HELD_OUT_PAIRS - unseen, seen, held_out, rng);
                 kept.extend(source.atomics(unseen, |all| all - 1..all, held_out, rng));
                 both.1.push(kept);

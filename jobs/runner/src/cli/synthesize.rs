@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// Seed of values, wordings and distractors.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Traces of each tool in each category; 28 by default.
+    /// Traces of each tool in each category; 56 by default.
     #[arg(long)]
     traces: Option<usize>,
     /// Held-out entries of each category.
