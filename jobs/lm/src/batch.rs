@@ -59,7 +59,7 @@ impl PackedBatch {
     }
 
     /// The rows of each segment that anything is learnt from: those of [`Self::supervised`], with the prompt's before them where it counts.
-    pub fn learnt(&self) -> impl Iterator<Item = Range<usize>> + Clone {
+    pub fn learnt(&self) -> impl Iterator<Item = Range<usize>> {
         let prompts = self.prompt_weight > 0.0;
         let rows = self.segments.iter().zip(&self.supervised);
         rows.map(move |(segment, rows)| if prompts { segment.start..rows.end } else { rows.clone() })

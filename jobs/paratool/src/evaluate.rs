@@ -108,15 +108,13 @@ pub fn evaluate(
         &plan.iter().map(|(seed, (entry, _))| (*seed, entry.id.as_str())).collect::<Vec<_>>(),
     )?;
 
-    let candidates = entries.iter().flat_map(|(entry, _)| &entry.candidates);
-    let gate = match inputs.gate {
-        Some((gate, encoder)) => {
-            Some(GateReader::new(gate.on(inputs.decoder.device()), encoder, candidates)?)
-        }
-        None => None,
-    };
-    let mut tokens = 0;
-    for round in plan.split_at(done.len()).1.chunks(ROUND) {
+    let open = plan.split_at(done.len()).1;
+    let candidates = open.iter().flat_map(|(_, (entry, _))| &entry.candidates);
+    let gate = inputs
+        .gate
+        .map(|(gate, encoder)| GateReader::new(gate.on(inputs.decoder.device()), encoder, candidates));
+    let (mut tokens, gate) = (0, gate.transpose()?);
+    for round in open.chunks(ROUND) {
         let outputs = round.par_iter().map(|(seed, (entry, _))| run(inputs, entry, *seed, gate.as_ref()));
         for (output, count) in outputs.collect::<Result<Vec<_>, _>>()? {
             done.push(output);

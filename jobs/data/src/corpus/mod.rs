@@ -1,9 +1,9 @@
-//! What the base model learns from: requests for made-up tools, all of them answerable from the prompt alone.
+//! What the base model learns from: requests for made-up tools.
 //!
 //! With documents in the prompt a request says what it wants in the words of each parameter's role, or gives bare values in the schema's
-//! order; without, it spells out the parameters' names, or the tool is one of those whose parameters have the first names of their roles, so
-//! that a model which knows the roles needs no document (as one with adapters will need none). All six categories occur, with history and marks. Values are often words that
-//! nobody has seen, so that the model learns to copy.
+//! order; without, it spells out the parameters' names. Both can be answered from the prompt alone. Or the tool is one whose parameters
+//! have the first names of their roles, so that a model which knows the roles needs no document, as one with adapters will need none. All
+//! six categories occur, with history and marks. Values are often words that nobody has seen, so that the model learns to copy.
 //!
 //! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first fifth is nothing but copying, one
 //! long text from request to call. Most of that is without blanks, since a token that stands between all others hides which one follows
@@ -15,6 +15,8 @@
 mod request;
 mod roles;
 mod tools;
+
+use std::borrow::Cow;
 
 use jobs_eval::bfcl::{Call, Value, render_calls};
 use jobs_spec::category::Category;
@@ -239,9 +241,9 @@ impl Corpus {
     /// Different tools with different names, the first ones to be called.
     fn pick(&self, count: usize, known: bool, rng: &mut Rng) -> Vec<MadeUp> {
         let chances = count * 4;
-        let pool: Vec<MadeUp> = match known {
-            true => (0..chances).map(|_| MadeUp::known(rng)).collect(),
-            false => self.tools.sample(rng, self.tools.len().min(chances)).cloned().collect(),
+        let pool: Vec<Cow<'_, MadeUp>> = match known {
+            true => (0..chances).map(|_| Cow::Owned(MadeUp::known(rng))).collect(),
+            false => self.tools.sample(rng, self.tools.len().min(chances)).map(Cow::Borrowed).collect(),
         };
         let mut picked: Vec<MadeUp> = Vec::with_capacity(count);
         for made_up in pool {
@@ -250,7 +252,7 @@ impl Corpus {
                     || (other.action.is_some() && other.action == made_up.action)
             };
             if picked.len() < count && !picked.iter().any(is_alike) {
-                picked.push(made_up);
+                picked.push(made_up.into_owned());
             }
         }
         picked

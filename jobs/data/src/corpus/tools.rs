@@ -25,13 +25,12 @@ pub(super) struct MadeUp {
 impl MadeUp {
     /// A new tool. About two in three have a telling name, and as many telling parameters.
     pub(super) fn new(rng: &mut Rng) -> Self {
-        let pick = |rng: &mut Rng, words: &[&'static str]| words.choose(rng).copied().unwrap_or_default();
-        let (verb, thing) = (pick(rng, VERBS), pick(rng, THINGS));
+        let (verb, thing) = (pick(VERBS, rng), pick(THINGS, rng));
         let has_telling_name = rng.random_bool(0.65);
         let telling = rng.random_bool(0.6);
         let name = if has_telling_name { telling_name(verb, thing, rng) } else { made_up_name(rng) };
         let named = |role: &Role, rng: &mut Rng| {
-            if telling { pick(rng, role.names).to_owned() } else { made_up_parameter(rng) }
+            if telling { pick(role.names, rng).to_owned() } else { made_up_parameter(rng) }
         };
         Self { telling, ..Self::of(name, (verb, thing), has_telling_name, named, rng) }
     }
@@ -39,8 +38,7 @@ impl MadeUp {
     /// A new tool whose name tells what it does and whose parameters have the first names of their roles: who knows the roles can call it
     /// without its document.
     pub(super) fn known(rng: &mut Rng) -> Self {
-        let pick = |rng: &mut Rng, words: &[&'static str]| words.choose(rng).copied().unwrap_or_default();
-        let (verb, thing) = (pick(rng, VERBS), pick(rng, THINGS));
+        let (verb, thing) = (pick(VERBS, rng), pick(THINGS, rng));
         let named = |role: &Role, _: &mut Rng| role.names.first().copied().unwrap_or_default().to_owned();
         Self::of(format!("{verb}_{thing}"), (verb, thing), true, named, rng)
     }
@@ -64,8 +62,7 @@ impl MadeUp {
                     break name;
                 }
             };
-            let told = role.names.choose(rng).copied().unwrap_or_default();
-            properties.insert(name, role.takes.schema(told));
+            properties.insert(name, role.takes.schema(pick(role.names, rng)));
         }
         let required: Vec<&String> = properties.keys().collect();
         let schema = json!({
@@ -78,6 +75,10 @@ impl MadeUp {
         let tool = Tool::new(schema).expect("a made-up schema is a tool");
         Self { tool, parameters, roles, action: has_telling_name.then_some((verb, thing)), telling: true }
     }
+}
+
+fn pick(words: &[&'static str], rng: &mut Rng) -> &'static str {
+    words.choose(rng).copied().unwrap_or_default()
 }
 
 fn telling_name(verb: &str, thing: &str, rng: &mut Rng) -> String {

@@ -125,6 +125,14 @@ fn every_mistake_is_one_line_with_file_line_and_field() {
             "demo.yaml:3: base.train.kv_heads: must divide `heads` (6), is 4",
         ),
         (
+            with("  path: base", "  train: {prompt_weight: -1}"),
+            "demo.yaml:3: base.train.prompt_weight: must be at least 0 and finite, is -1",
+        ),
+        (
+            with("  path: base", "  train: {beta2: 1.0}"),
+            "demo.yaml:3: base.train.beta2: must be at least 0 and less than 1, is 1",
+        ),
+        (
             with("  pretrain: {rank: 8, lr: 1e-3}", "  pretrain:"),
             "demo.yaml:8: stages.pretrain: must be a mapping of fields, is empty",
         ),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, UnknownToken};
 use jobs_lora::{Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId};
-
 use rayon::prelude::*;
+
 pub use task::{SlotEvent, SlotTask, Start, TaskId};
 
 use crate::checkpoint::TrainState;
