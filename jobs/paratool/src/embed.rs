@@ -2,12 +2,15 @@
 //!
 //! A context is a question as raw text, the history of earlier calls inside, without template or instruction; a document is the tool's
 //! canonical schema. Both go through the base model without adapters, the last hidden rows after the final norm pooled over all tokens
-//! (mean, or the last one), or through a BERT encoder (mean over at most 512 tokens, nothing normalised). Equal texts are encoded once.
+//! (mean, the last one, or the means of question and history apart), or through a BERT encoder (mean over at most 512 tokens, nothing
+//! normalised). Equal texts are encoded once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
+use jobs_data::history;
 use jobs_data::set::TrainingSet;
 use jobs_data::tool::Tool;
 use jobs_lm::adapt::NoAdapters;
@@ -28,6 +31,14 @@ const TENSOR: &str = "vectors";
 const TOKENS_PER_PASS: usize = 4_096;
 /// Tokens of a text that a BERT encoder reads at most.
 const BERT_TOKENS: usize = 512;
+
+/// A text as tokens.
+#[derive(Debug)]
+struct Ids {
+    all: Vec<u32>,
+    /// Where the history begins, if it is pooled apart.
+    history: usize,
+}
 
 /// A frozen model that turns texts into vectors.
 #[derive(Debug)]
@@ -56,7 +67,8 @@ impl TextEncoder {
     /// Length of a vector.
     pub fn dimension(&self) -> usize {
         match &self.model {
-            Model::Base(decoder, _) => decoder.config().hidden_size,
+            Model::Base(decoder, Pooling::Parts) => 2 * decoder.config().hidden_size,
+            Model::Base(decoder, Pooling::Mean | Pooling::Last) => decoder.config().hidden_size,
             Model::Bert(encoder) => encoder.config().hidden_size,
         }
     }
@@ -70,38 +82,51 @@ impl TextEncoder {
     }
 
     /// Ids of a text with the tokenizer's own frame, as long as the model takes.
-    fn ids(&self, text: &str) -> Result<Vec<u32>, Failure> {
-        let mut ids = self.tokenizer.encode_framed(text)?;
-        if ids.is_empty() {
+    fn ids(&self, text: &str) -> Result<Ids, Failure> {
+        let (question, history) = match &self.model {
+            Model::Base(_, Pooling::Parts) => history::split(text),
+            Model::Base(_, Pooling::Mean | Pooling::Last) | Model::Bert(_) => (text, ""),
+        };
+        let mut all = self.tokenizer.encode_framed(question)?;
+        if all.is_empty() {
             return Err(Failure::Data("a text to encode has no tokens".to_owned()));
         }
+        let start = all.len();
+        all.extend(self.tokenizer.encode(history)?);
         match &self.model {
-            Model::Base(decoder, _) => decoder.check(&ids).map_err(Failure::data)?,
+            Model::Base(decoder, _) => decoder.check(&all).map_err(Failure::data)?,
             Model::Bert(encoder) => {
                 let most = BERT_TOKENS.min(encoder.config().max_positions);
-                if ids.len() > most {
+                if all.len() > most {
                     // What is cut is the end of the text, not the closing token of the frame.
-                    ids.drain(most - 1..ids.len() - 1);
+                    all.drain(most - 1..all.len() - 1);
                 }
             }
         }
-        Ok(ids)
+        Ok(Ids { all, history: start })
     }
 
     /// The vectors of some texts, one behind the other.
-    fn pass(&self, texts: &[Vec<u32>]) -> Result<Vec<f32>, Failure> {
+    fn pass(&self, texts: &[Ids]) -> Result<Vec<f32>, Failure> {
         let pooled = match &self.model {
             Model::Base(decoder, pooling) => {
                 let mut batch = PackedBatch::new();
-                texts.iter().for_each(|ids| batch.push(ids, &[]));
+                texts.iter().for_each(|ids| batch.push(&ids.all, &[]));
                 let rows = decoder.hidden(&batch, &NoAdapters);
                 match pooling {
                     Pooling::Mean => pool::mean(&rows, batch.segments()),
                     Pooling::Last => pool::last(&rows, batch.segments()),
+                    Pooling::Parts => {
+                        let cut = texts.iter().zip(batch.segments());
+                        let cut = cut.map(|(ids, segment)| (segment, segment.start + ids.history));
+                        let (questions, histories): (Vec<_>, Vec<_>) =
+                            cut.map(|(segment, at)| (segment.start..at, at..segment.end)).unzip();
+                        Tensor::cat(vec![pool::mean(&rows, &questions), pool::mean(&rows, &histories)], 1)
+                    }
                 }
             }
             Model::Bert(encoder) => {
-                let texts = texts.iter().map(Vec::as_slice).collect::<Vec<_>>();
+                let texts = texts.iter().map(|ids| ids.all.as_slice()).collect::<Vec<_>>();
                 encoder.embed(&texts, bert::Pooling::Mean, false).map_err(Failure::data)?
             }
         };
@@ -139,7 +164,7 @@ struct Header {
 }
 
 impl Embeddings {
-    /// Encodes every question and every tool document of a training set.
+    /// Encodes every question, those of the steps before it, and every tool document of a training set.
     ///
     /// # Errors
     /// When a text cannot be encoded, or the run is stopped.
@@ -149,15 +174,18 @@ impl Embeddings {
         progress: &mut dyn Progress,
     ) -> Result<Self, Failure> {
         let documents = set.tools.iter().map(document);
-        let questions = set.traces.iter().map(|trace| trace.question.clone());
+        let questions = set.traces.iter().flat_map(|trace| {
+            let earlier = history::earlier(&trace.question).into_iter().map(|(question, _)| question);
+            earlier.chain([trace.question.clone()])
+        });
         let texts: BTreeSet<String> = documents.chain(questions).collect();
         let mut encodings =
             Self { dimension: encoder.dimension(), rows: HashMap::new(), vectors: Vec::new() };
-        let (mut pending, mut waiting, mut tokens) = (Vec::<Vec<u32>>::new(), 0, 0);
+        let (mut pending, mut waiting, mut tokens) = (Vec::<Ids>::new(), 0, 0);
         let total = texts.len() as u64;
         for (row, text) in texts.iter().enumerate() {
             let ids = encoder.ids(text)?;
-            if waiting + ids.len() > TOKENS_PER_PASS && !pending.is_empty() {
+            if waiting + ids.all.len() > TOKENS_PER_PASS && !pending.is_empty() {
                 encodings.vectors.extend(encoder.pass(&pending)?);
                 tokens += waiting as u64;
                 waiting = 0;
@@ -167,7 +195,7 @@ impl Embeddings {
                     return Err(Failure::Stopped);
                 }
             }
-            waiting += ids.len();
+            waiting += ids.all.len();
             pending.push(ids);
             encodings.rows.insert(name(text), row);
         }

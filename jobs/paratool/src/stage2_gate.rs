@@ -1,6 +1,7 @@
 //! Stage 2: the gate learns which candidate a question calls for.
 //!
-//! A trace is a context vector, its candidates' vectors and the index of the tool that it calls. The network scores each (context, tool)
+//! An example is a context vector, its candidates' vectors and the index of the tool that is called: a trace's own step, and each step that
+//! its history shows. The network scores each (context, tool)
 //! pair, a softmax over the trace's candidates gives `α`, and the loss is `CE − λH(α)`: without the entropy bonus `α` would go to one
 //! candidate alone. λ is set by category and may be divided by the logarithm of the number of candidates, because the weight that
 //! perfect separation leads to falls with that number ([`ceiling`]). Traces with one candidate teach nothing and are left out.
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
+use jobs_data::history;
 use jobs_data::set::TrainingSet;
 use jobs_data::trace::Trace;
 use jobs_lora::{AdamW, Moments};
@@ -165,9 +167,15 @@ impl<'a> Examples<'a> {
                 single += 1;
                 continue;
             }
-            let context = embeddings.vector(&trace.question)?;
             let lambda = lambda(settings, trace, tools.len());
             let part = if held_out(trace, settings.held_out) { &mut held } else { &mut train };
+            for (question, call) in history::earlier(&trace.question) {
+                if let Some(gold) = tools.iter().position(|&tool| set.tools[tool].name == call.name) {
+                    let context = embeddings.vector(&question)?;
+                    part.push(Example { context, tools: tools.clone(), gold, lambda });
+                }
+            }
+            let context = embeddings.vector(&trace.question)?;
             part.push(Example { context, tools, gold, lambda });
         }
         Ok(Self { dimension: embeddings.dimension(), keys, documents, train, held_out: held, single })

@@ -49,6 +49,26 @@ fn pooling_is_the_mean_or_the_last_of_the_hidden_rows() {
 }
 
 #[test]
+fn parts_are_the_means_of_question_and_history() {
+    let world = world();
+    let tokenizer = world.chat.tokenizer();
+    let parts = TextEncoder::base(Arc::clone(&world.decoder), tokenizer.clone(), Pooling::Parts);
+    assert_eq!(parts.dimension(), 48);
+    let (question, behind) = ("find flight", "\n\n[TOOLCALL_HISTORY]\n[find_flight(n=1)]");
+    let (first, second) = (tokenizer.encode(question).unwrap(), tokenizer.encode(behind).unwrap());
+    let mut batch = PackedBatch::new();
+    batch.push(&[first.clone(), second.clone()].concat(), &[]);
+    let rows = host(world.decoder.hidden(&batch, &NoAdapters)).unwrap();
+    let mean = |rows: &[f32]| -> Vec<f32> {
+        (0..24).map(|i| rows.chunks(24).map(|row| row[i]).sum::<f32>() / (rows.len() / 24) as f32).collect()
+    };
+    let (asked, made) = rows.split_at(first.len() * 24);
+    near(&parts.encode(&format!("{question}{behind}")).unwrap(), &[mean(asked), mean(made)].concat());
+    // Before the first call, and in a document, the second part is empty.
+    near(&parts.encode(question).unwrap(), &[mean(asked), vec![0.0; 24]].concat());
+}
+
+#[test]
 fn adapters_in_use_do_not_reach_the_encoder() {
     let world = world();
     let before = world.encoder.encode("find flight").unwrap();
@@ -89,7 +109,7 @@ fn bert_reads_the_mean_of_at_most_512_tokens() {
     let encoder = TextEncoder::bert(encoder, tokenizer);
     assert_eq!(encoder.dimension(), 96);
     let long = "find the hotel ".repeat(400);
-    let ids = encoder.ids(&long).unwrap();
+    let ids = encoder.ids(&long).unwrap().all;
     let full = encoder.tokenizer.encode_framed(&long).unwrap();
     assert_eq!((ids.len(), ids.last()), (512, full.last()));
     assert_eq!(ids[..511], full[..511]);

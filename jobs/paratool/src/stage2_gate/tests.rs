@@ -77,6 +77,25 @@ fn separable_traces_lead_to_the_ceiling() {
 }
 
 #[test]
+fn the_steps_before_a_trace_are_examples_too() {
+    let (mut set, embeddings) = toy(3, 3, 1);
+    let calls = jobs_eval::bfcl::decode("[t1(), unknown(), t0()]").unwrap();
+    let question = history::with_history("question 1", &calls);
+    set.traces =
+        vec![Trace { question: question.clone(), tool: set.tools[2].key.clone(), ..set.traces[0].clone() }];
+    let texts = history::earlier(&question).into_iter().map(|(text, _)| text).chain([question]);
+    let vectors = texts.enumerate().map(|(i, text)| (text, vec![i as f32; 3]));
+    let documents =
+        set.tools.iter().map(|tool| (document(tool), embeddings.vector(&document(tool)).unwrap().to_vec()));
+    let embeddings = Embeddings::from_vectors(3, vectors.chain(documents));
+    let settings = manifest::Gate { held_out: 0.0, ..manifest::Gate::default() };
+    let examples = Examples::of(&settings, &embeddings, &set).unwrap();
+    let called = examples.train.iter().map(|e| (e.context[0], set.tools[e.tools[e.gold]].name.as_str()));
+    // The call of no candidate teaches nothing, but is part of the next step's text.
+    assert_eq!(called.collect::<Vec<_>>(), [(0.0, "t1"), (2.0, "t0"), (3.0, "t2")]);
+}
+
+#[test]
 fn a_larger_lambda_gives_a_larger_entropy() {
     let toy = toy(6, 4, 12);
     let entropy = |lambda| trained(&spec(lambda, 20, ToolVector::Document), &toy).1.epochs[19].entropy;

@@ -104,6 +104,8 @@ pub enum Pooling {
     Mean,
     /// The last token.
     Last,
+    /// Mean over the question's tokens and mean over the history's, one behind the other: a short history does not drown.
+    Parts,
 }
 
 /// Stage 1: one adapter per tool.
