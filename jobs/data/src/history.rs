@@ -21,8 +21,7 @@ pub fn split(text: &str) -> (&str, &str) {
 /// The steps before this one: each call of the history with the text that it followed. None where the history holds no readable calls.
 pub fn earlier(text: &str) -> Vec<(String, Call)> {
     let (question, history) = split(text);
-    let calls =
-        history.trim_start().strip_prefix(marks::HISTORY).map(|calls| decode(calls).unwrap_or_default());
+    let calls = history.trim_start().strip_prefix(marks::HISTORY).and_then(|calls| decode(calls).ok());
     let calls = calls.unwrap_or_default();
     (0..calls.len()).map(|made| (with_history(question, &calls[..made]), calls[made].clone())).collect()
 }

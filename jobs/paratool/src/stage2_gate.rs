@@ -1,10 +1,10 @@
 //! Stage 2: the gate learns which candidate a question calls for.
 //!
-//! An example is a context vector, its candidates' vectors and the index of the tool that is called: a trace's own step, and each step that
-//! its history shows. The network scores each (context, tool)
-//! pair, a softmax over the trace's candidates gives `α`, and the loss is `CE − λH(α)`: without the entropy bonus `α` would go to one
-//! candidate alone. λ is set by category and may be divided by the logarithm of the number of candidates, because the weight that
-//! perfect separation leads to falls with that number ([`ceiling`]). Traces with one candidate teach nothing and are left out.
+//! An example is a context vector, its candidates' vectors and the index of the tool that is called: a trace's own step, and each step
+//! that its history shows. The network scores each (context, tool) pair, a softmax over the candidates gives `α`, and the loss is
+//! `CE − λH(α)`: without the entropy bonus `α` would go to one candidate alone. λ is set by category and may be divided by the logarithm
+//! of the number of candidates, because the weight that perfect separation leads to falls with that number ([`ceiling`]). Traces with one
+//! candidate teach nothing and are left out.
 //!
 //! Mini-batches in an order drawn from the seed, AdamW at a constant rate. Learned tool vectors step without decay, each row by its own
 //! clock and only when a batch touches it; other rows keep their bytes. A share of the traces, chosen by a hash of their content, is held
@@ -70,9 +70,9 @@ impl EpochMetrics {
 /// Figures of a finished gate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GateMetrics {
-    /// Traces that it learned from.
+    /// Examples that it learned from.
     pub trained: usize,
-    /// Traces held out.
+    /// Examples held out.
     pub held_out: usize,
     /// Traces left out because they have one candidate.
     pub single: usize,
@@ -123,7 +123,7 @@ pub fn held_out(trace: &Trace, share: f64) -> bool {
     (number as f64) < share * 2f64.powi(64)
 }
 
-/// The traces as the network sees them.
+/// The steps of all traces as the network sees them.
 struct Examples<'a> {
     dimension: usize,
     keys: Vec<String>,
