@@ -271,7 +271,7 @@ fn embed(embed: &Embed) -> Embed {
         QueryEncoder::Base => QueryEncoder::Base,
         QueryEncoder::Bge(_) => QueryEncoder::Bge(PathBuf::from(input::ENCODER)),
     };
-    Embed { q_encoder, pooling: embed.pooling }
+    Embed { q_encoder, layer: embed.layer, pooling: embed.pooling }
 }
 
 fn named<const N: usize>(inputs: [(&str, Input); N]) -> BTreeMap<String, Input> {

@@ -18,7 +18,7 @@ use crate::error::{DataError, Problem};
 use crate::synthesis::draw::{self, Manner, Rng};
 use crate::synthesis::neighbours::neighbours;
 use crate::synthesis::phrasing::Atomic;
-use crate::synthesis::{Composed, Pool, Source, Split, Style, compose};
+use crate::synthesis::{Composed, Order, Pool, Source, Split, Style, compose};
 use crate::tool::Tool;
 use crate::trace::Trace;
 use crate::{bfcl, lines};
@@ -155,19 +155,19 @@ impl<'a> Toolbox<'a> {
         }
     }
 
-    fn pool<'b>(&'b self, pairs: &'b [Vec<Vec<Atomic>>; 2], style: Style) -> Pool<'b> {
+    fn pool<'b>(&'b self, pairs: &'b [Vec<Vec<Atomic>>; 2], style: Style, order: Order) -> Pool<'b> {
         let [plain, casual] = pairs;
         let atomics = match style {
             Style::Plain => plain,
             Style::Casual => casual,
         };
-        Pool { tools: &self.tools, atomics, near: &self.near }
+        Pool { tools: &self.tools, atomics, near: &self.near, order }
     }
 
     /// One record a tool, with `count` traces.
     fn records(&self, category: Category, count: usize) -> Vec<Record> {
         let style = style_of(category);
-        let pool = self.pool(&self.training, style);
+        let pool = self.pool(&self.training, style, Order::MostlyTools);
         let record = |target: usize| {
             let tool = self.tools[target];
             let rng = &mut draw::stream(self.seed, &format!("{category} traces {}", tool.key));
@@ -177,10 +177,10 @@ impl<'a> Toolbox<'a> {
                         pool.single(target, i, most_distractors(category), style, rng)
                     }
                     Category::Parallel | Category::LiveParallel => {
-                        pool.parallel(target, calls_of(i), most_distractors(category), style, rng)
+                        pool.parallel(target, calls_of(category, i), most_distractors(category), style, rng)
                     }
                     Category::ParallelMultiple | Category::LiveParallelMultiple => {
-                        pool.step(target, calls_of(i), style, rng)
+                        pool.step(target, calls_of(category, i), style, rng)
                     }
                 })
                 .collect();
@@ -205,7 +205,7 @@ impl<'a> Toolbox<'a> {
     /// Prompt and answer lines; tools take turns.
     fn entries(&self, category: Category, count: usize) -> Vec<(Json, Json)> {
         let style = style_of(category);
-        let pool = self.pool(&self.held_out, style);
+        let pool = self.pool(&self.held_out, style, Order::Tools);
         let rng = &mut draw::stream(self.seed, &format!("{category} entries"));
         let mut turns: Vec<usize> = (0..self.tools.len()).collect();
         turns.shuffle(rng);
@@ -235,13 +235,13 @@ fn entry(
 ) -> Option<(Composed, Vec<usize>)> {
     let style = style_of(category);
     if category.is_multi_step() {
-        let composed = pool.compose_steps(target, calls_of(i), style, rng)?;
+        let composed = pool.compose_steps(target, calls_of(category, i), style, rng)?;
         let mut candidates: Vec<usize> = composed.calls.iter().map(|(tool, _)| *tool).collect();
         candidates.shuffle(rng);
         return Some((composed, candidates));
     }
     if category.is_parallel() {
-        let composed = pool.compose_parallel(target, calls_of(i), style, rng)?;
+        let composed = pool.compose_parallel(target, calls_of(category, i), style, rng)?;
         return Some((composed, pool.candidates(target, 0..=most_distractors(category), rng)));
     }
     let pairs = &pool.atomics[target];
@@ -265,9 +265,12 @@ fn most_distractors(category: Category) -> usize {
     }
 }
 
-/// Calls of the `i`-th request for several: two more often than three, three more often than four.
-fn calls_of(i: usize) -> usize {
-    [2, 3, 2, 2, 4, 2, 3][i % 7]
+/// Calls of the `i`-th request for several, in about BFCL's shares: who types casually rarely asks for more than two things.
+fn calls_of(category: Category, i: usize) -> usize {
+    match category.is_live() {
+        true => [2, 2, 2, 3, 2, 2, 2, 2, 2, 4, 2, 2][i % 12],
+        false => [2, 3, 2, 2, 4, 2, 3][i % 7],
+    }
 }
 
 /// A call as BFCL writes a gold answer: each value is the only acceptable one, parameters not given must not be.

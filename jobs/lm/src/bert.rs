@@ -157,14 +157,14 @@ impl Encoder {
     fn build<E>(config: EncoderConfig, mut maker: Maker<'_, E>) -> Result<Self, E> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut table = |name: &str, rows| {
-            maker.make(format!("embeddings.{name}.weight"), vec![rows, hidden], Start::Normal)
+            maker.make(format!("embeddings.{name}.weight"), vec![rows, hidden], Start::Table)
         };
         let words = table("word_embeddings", config.vocab_size)?;
         let positions = table("position_embeddings", config.max_positions)?;
         let types = table("token_type_embeddings", config.token_types)?;
         let mut part = |path: String, shape: Vec<usize>| -> Result<Linear, E> {
             let width = shape[0];
-            let weight = maker.make(format!("{path}.weight"), shape, Start::Normal)?;
+            let weight = maker.make(format!("{path}.weight"), shape, Start::Linear)?;
             Ok(Linear { weight, bias: maker.make(format!("{path}.bias"), vec![width], Start::Zeros)? })
         };
         let norm = part("embeddings.LayerNorm".into(), vec![hidden])?;

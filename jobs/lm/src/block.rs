@@ -111,7 +111,7 @@ impl Block {
         let mut linear = |projection: Projection| -> Result<Linear, E> {
             let (input, output) = config.dims(projection);
             let path = projection.path();
-            let weight = maker.make(name(&format!("{path}.weight")), vec![output, input], Start::Normal)?;
+            let weight = maker.make(name(&format!("{path}.weight")), vec![output, input], Start::Linear)?;
             let bias = match config.has_bias(projection) {
                 true => Some(maker.make(name(&format!("{path}.bias")), vec![output], Start::Zeros)?),
                 false => None,

@@ -63,14 +63,14 @@ impl Decoder {
 
     fn build<E>(config: ModelConfig, mut maker: Maker<'_, E>) -> Result<Self, E> {
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let embedding = maker.make("model.embed_tokens.weight".into(), vec![vocab, hidden], Start::Normal)?;
+        let embedding = maker.make("model.embed_tokens.weight".into(), vec![vocab, hidden], Start::Table)?;
         let blocks = (0..config.layers)
             .map(|layer| Block::build(&config, layer, &mut maker))
             .collect::<Result<_, E>>()?;
         let norm = maker.make("model.norm.weight".into(), vec![hidden], Start::Ones)?;
         let head = match config.tie_word_embeddings {
             true => None,
-            false => Some(maker.make("lm_head.weight".into(), vec![vocab, hidden], Start::Normal)?),
+            false => Some(maker.make("lm_head.weight".into(), vec![vocab, hidden], Start::Linear)?),
         };
         Ok(Self { device: maker.device.clone(), config, embedding, blocks, norm, head })
     }
@@ -126,6 +126,11 @@ impl Decoder {
             x = block.forward(x, &pass, &mut packed_attention(batch.segments())).0;
         }
         self.final_norm(x).0
+    }
+
+    /// Embedding rows `[tokens, hidden]`, as the first block reads them.
+    pub fn embedded(&self, batch: &PackedBatch) -> Rows {
+        self.embed(batch.ids())
     }
 
     /// Logits `[rows, vocab]` of rows from [`Self::hidden`].

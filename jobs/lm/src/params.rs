@@ -49,7 +49,10 @@ impl Parameter {
 /// What a freshly initialised weight holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    Normal,
+    /// Normal numbers of a small deviation: the rows of a table.
+    Table,
+    /// Normal numbers with the deviation that keeps a row's size: a linear layer `[output, input]`.
+    Linear,
     Zeros,
     Ones,
 }
@@ -76,8 +79,8 @@ impl<E> Maker<'_, E> {
     }
 }
 
-/// Standard deviation of fresh weight matrices.
-const DEVIATION: f64 = 0.02;
+/// Standard deviation of fresh tables.
+const TABLE_DEVIATION: f64 = 0.02;
 
 /// Values of fresh weights; they depend on the seed and the order of calls.
 pub(crate) struct Initialiser(ChaCha12Rng);
@@ -89,8 +92,11 @@ impl Initialiser {
 
     pub(crate) fn values(&mut self, shape: &[usize], start: Start) -> Vec<f32> {
         let count = shape.iter().product();
+        let mut normal = |deviation: f64| (0..count).map(|_| (deviation * self.normal()) as f32).collect();
         match start {
-            Start::Normal => (0..count).map(|_| (DEVIATION * self.normal()) as f32).collect(),
+            Start::Table => normal(TABLE_DEVIATION),
+            // Fan-in by He et al. (2015) without the gain of a rectifier.
+            Start::Linear => normal(1.0 / (shape.last().copied().unwrap_or(1) as f64).sqrt()),
             Start::Zeros => vec![0.0; count],
             Start::Ones => vec![1.0; count],
         }

@@ -104,9 +104,15 @@ fn fresh_weights_depend_on_the_seed_only() {
     let init = |seed| weights(&Decoder::init(config(Family::Qwen2), seed, &cpu()));
     assert_eq!(init(1), init(1));
     assert_ne!(init(1), init(2));
-    let table = &init(1)["model.embed_tokens.weight"];
-    let deviation = (table.iter().map(|value| value * value).sum::<f32>() / table.len() as f32).sqrt();
-    assert!((deviation - 0.02).abs() < 0.003, "{deviation}");
+    let fresh = init(1);
+    let deviation = |name: &str| {
+        let values = &fresh[name];
+        (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt()
+    };
+    let columns = config(Family::Qwen2).intermediate_size as f32;
+    assert!((deviation("model.embed_tokens.weight") - 0.02).abs() < 0.003);
+    let linear = deviation("model.layers.1.mlp.down_proj.weight") * columns.sqrt();
+    assert!((linear - 1.0).abs() < 0.1, "{linear}");
     assert!(init(1)["model.norm.weight"].iter().all(|value| *value == 1.0));
     assert!(init(1)["model.layers.1.self_attn.q_proj.bias"].iter().all(|value| *value == 0.0));
 }

@@ -3,7 +3,8 @@
 //! A context is a question as raw text, the history of earlier calls inside, without template or instruction; a document is the tool's
 //! canonical schema. Both go through the base model without adapters, the last hidden rows after the final norm pooled over all tokens
 //! (mean, the last one, or the means of question and history apart), or through a BERT encoder (mean over at most 512 tokens, nothing
-//! normalised). Equal texts are encoded once.
+//! normalised). Or the base's token embeddings are pooled, each of them scaled to a root mean square of 1, without any pass: a bag of words,
+//! which tells more than the last rows of a model too small to sum up a text. Equal texts are encoded once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -19,7 +20,7 @@ use jobs_lm::bert::{self, Encoder};
 use jobs_lm::decoder::Decoder;
 use jobs_lm::{Rows, pool};
 use jobs_spec::key::{canonical, digest_of};
-use jobs_spec::manifest::Pooling;
+use jobs_spec::manifest::{Layer, Pooling};
 use jobs_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -49,14 +50,14 @@ pub struct TextEncoder {
 
 #[derive(Debug)]
 enum Model {
-    Base(Arc<Decoder>, Pooling),
+    Base(Arc<Decoder>, Layer, Pooling),
     Bert(Box<Encoder>),
 }
 
 impl TextEncoder {
     /// The base model without adapters.
-    pub fn base(decoder: Arc<Decoder>, tokenizer: Tokenizer, pooling: Pooling) -> Self {
-        Self { tokenizer, model: Model::Base(decoder, pooling) }
+    pub fn base(decoder: Arc<Decoder>, tokenizer: Tokenizer, layer: Layer, pooling: Pooling) -> Self {
+        Self { tokenizer, model: Model::Base(decoder, layer, pooling) }
     }
 
     /// A BERT encoder; it pools by the mean.
@@ -67,8 +68,8 @@ impl TextEncoder {
     /// Length of a vector.
     pub fn dimension(&self) -> usize {
         match &self.model {
-            Model::Base(decoder, Pooling::Parts) => 2 * decoder.config().hidden_size,
-            Model::Base(decoder, Pooling::Mean | Pooling::Last) => decoder.config().hidden_size,
+            Model::Base(decoder, _, Pooling::Parts) => 2 * decoder.config().hidden_size,
+            Model::Base(decoder, _, Pooling::Mean | Pooling::Last) => decoder.config().hidden_size,
             Model::Bert(encoder) => encoder.config().hidden_size,
         }
     }
@@ -84,8 +85,8 @@ impl TextEncoder {
     /// Ids of a text with the tokenizer's own frame, as long as the model takes.
     fn ids(&self, text: &str) -> Result<Ids, Failure> {
         let (question, history) = match &self.model {
-            Model::Base(_, Pooling::Parts) => history::split(text),
-            Model::Base(_, Pooling::Mean | Pooling::Last) | Model::Bert(_) => (text, ""),
+            Model::Base(_, _, Pooling::Parts) => history::split(text),
+            Model::Base(_, _, Pooling::Mean | Pooling::Last) | Model::Bert(_) => (text, ""),
         };
         let mut all = self.tokenizer.encode_framed(question)?;
         if all.is_empty() {
@@ -94,7 +95,7 @@ impl TextEncoder {
         let start = all.len();
         all.extend(self.tokenizer.encode(history)?);
         match &self.model {
-            Model::Base(decoder, _) => decoder.check(&all).map_err(Failure::data)?,
+            Model::Base(decoder, ..) => decoder.check(&all).map_err(Failure::data)?,
             Model::Bert(encoder) => {
                 let most = BERT_TOKENS.min(encoder.config().max_positions);
                 if all.len() > most {
@@ -109,10 +110,17 @@ impl TextEncoder {
     /// The vectors of some texts, one behind the other.
     fn pass(&self, texts: &[Ids]) -> Result<Vec<f32>, Failure> {
         let pooled = match &self.model {
-            Model::Base(decoder, pooling) => {
+            Model::Base(decoder, layer, pooling) => {
                 let mut batch = PackedBatch::new();
                 texts.iter().for_each(|ids| batch.push(&ids.all, &[]));
-                let rows = decoder.hidden(&batch, &NoAdapters);
+                let rows = match layer {
+                    Layer::Last => decoder.hidden(&batch, &NoAdapters),
+                    Layer::First => {
+                        let rows = decoder.embedded(&batch);
+                        let scale = (rows.dims()[1] as f32).sqrt();
+                        pool::unit(rows).mul_scalar(scale)
+                    }
+                };
                 match pooling {
                     Pooling::Mean => pool::mean(&rows, batch.segments()),
                     Pooling::Last => pool::last(&rows, batch.segments()),

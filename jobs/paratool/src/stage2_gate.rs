@@ -3,8 +3,8 @@
 //! An example is a context vector, its candidates' vectors and the index of the tool that is called: a trace's own step, and each step
 //! that its history shows. The network scores each (context, tool) pair, a softmax over the candidates gives `α`, and the loss is
 //! `CE − λH(α)`: without the entropy bonus `α` would go to one candidate alone. λ is set by category and may be divided by the logarithm
-//! of the number of candidates, because the weight that perfect separation leads to falls with that number ([`ceiling`]). Traces with one
-//! candidate teach nothing and are left out.
+//! of the number of candidates, because the weight that perfect separation leads to falls with that number ([`ceiling`]). A trace with one
+//! candidate teaches nothing and is left out, unless tools drawn from the seed stand beside it.
 //!
 //! Mini-batches in an order drawn from the seed, AdamW at a constant rate. Learned tool vectors step without decay, each row by its own
 //! clock and only when a batch touches it; other rows keep their bytes. A share of the traces, chosen by a hash of their content, is held
@@ -24,6 +24,9 @@ use jobs_spec::job::GateSpec;
 use jobs_spec::key::digest_of;
 use jobs_spec::manifest;
 use jobs_train::{sample, seed};
+use rand::SeedableRng;
+use rand::seq::IteratorRandom;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::embed::{Embeddings, document};
@@ -74,7 +77,7 @@ pub struct GateMetrics {
     pub trained: usize,
     /// Examples held out.
     pub held_out: usize,
-    /// Traces left out because they have one candidate.
+    /// Traces left out because they have one candidate and nothing is drawn to stand beside it.
     pub single: usize,
     /// The epoch that is the result, from 0; `None` when there was nothing to learn.
     pub best_epoch: Option<usize>,
@@ -94,7 +97,7 @@ pub fn train(
     resume: Option<&Path>,
     progress: &mut dyn Progress,
 ) -> Result<(Gate, GateMetrics), Failure> {
-    let examples = Examples::of(&spec.gate, embeddings, set)?;
+    let examples = Examples::of(spec, embeddings, set)?;
     let mut training = Training::new(spec, &examples, device);
     if let Some(folder) = resume {
         training.load(folder)?;
@@ -144,14 +147,15 @@ struct Example<'a> {
 }
 
 impl<'a> Examples<'a> {
-    fn of(settings: &manifest::Gate, embeddings: &'a Embeddings, set: &TrainingSet) -> Result<Self, Failure> {
+    fn of(spec: &GateSpec, embeddings: &'a Embeddings, set: &TrainingSet) -> Result<Self, Failure> {
+        let settings = &spec.gate;
         let documents = set.tools.iter().map(|tool| embeddings.vector(&document(tool)));
         let documents = documents.collect::<Result<Vec<_>, _>>()?;
         let keys = set.tools.iter().map(|tool| tool.key.clone()).collect::<Vec<_>>();
         let index = keys.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect::<BTreeMap<_, _>>();
         let (mut train, mut held, mut single) = (Vec::new(), Vec::new(), 0);
-        for trace in &set.traces {
-            let tools = trace
+        for (i, trace) in set.traces.iter().enumerate() {
+            let mut tools = trace
                 .candidates
                 .iter()
                 .filter_map(|key| index.get(key.as_str()).copied())
@@ -163,6 +167,11 @@ impl<'a> Examples<'a> {
                     trace.tool
                 )));
             };
+            if let [own] = tools[..] {
+                let seed = seed::derive(&spec.seed.to_string(), &format!("gate distractors {i}"));
+                let others = (0..keys.len()).filter(|tool| *tool != own);
+                tools.extend(others.sample(&mut ChaCha8Rng::seed_from_u64(seed), settings.distractors));
+            }
             if tools.len() < 2 {
                 single += 1;
                 continue;

@@ -12,7 +12,7 @@ use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::Decoder;
 use jobs_lora::{Adapter, AdapterShape};
 use jobs_spec::category::Category;
-use jobs_spec::manifest::{Pooling, Prompt, PromptStyle};
+use jobs_spec::manifest::{Layer, Pooling, Prompt, PromptStyle};
 use jobs_text::{Chat, Tokenizer, bpe};
 use serde_json::json;
 
@@ -72,7 +72,7 @@ pub(crate) fn world() -> World {
     bpe::train(texts.iter().map(String::as_str), 300, folder.path()).unwrap();
     let (chat, tokenizer) = (Chat::load(folder.path()).unwrap(), Tokenizer::load(folder.path()).unwrap());
     let decoder = Arc::new(Decoder::init(config(chat.tokenizer().vocabulary()), 3, &device));
-    let encoder = TextEncoder::base(Arc::clone(&decoder), tokenizer, Pooling::Mean);
+    let encoder = TextEncoder::base(Arc::clone(&decoder), tokenizer, Layer::Last, Pooling::Mean);
     let embeddings = Embeddings::of(&set, &encoder, &mut Unwatched).unwrap();
     let keys = set.tools.iter().map(|tool| tool.key.clone()).collect();
     let gate = Gate::new(24, 8, jobs_spec::manifest::ToolVector::Document, keys, [1, 2]);

@@ -5,12 +5,9 @@
 //! have the first names of their roles, so that a model which knows the roles needs no document, as one with adapters will need none. All
 //! six categories occur, with history and marks. Values are often words that nobody has seen, so that the model learns to copy.
 //!
-//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first fifth is nothing but copying, one
+//! A small model finds copying among all this only late. So the corpus goes from easy to hard: its first sixth is nothing but copying, one
 //! long text from request to call. Most of that is without blanks, since a token that stands between all others hides which one follows
 //! which; only then come texts of several words.
-//!
-//! Some examples are no requests to answer but plain texts with words to name in any order: those that say what is to be done next, or what
-//! a document is about. They teach the last row of a text to hold the text's gist, which is what a gate reads of it.
 
 mod request;
 mod roles;
@@ -20,7 +17,6 @@ use std::borrow::Cow;
 
 use jobs_eval::bfcl::{Call, Value, render_calls};
 use jobs_spec::category::Category;
-use jobs_spec::key::canonical;
 use jobs_spec::manifest::BaseTraining;
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -37,13 +33,9 @@ use request::Told;
 use tools::MadeUp;
 
 /// One example in so many, the first ones, is copying alone.
-const COPYING: usize = 5;
+const COPYING: usize = 6;
 /// Share of tools that are known without their documents, where none are shown.
 const KNOWN: f64 = 0.6;
-/// Share of gists among the others.
-const GISTS: f64 = 0.1;
-/// Words of a gist at most.
-const GIST_WORDS: usize = 6;
 
 /// A seeded, endless corpus: example `i` depends on nothing but the seed, the settings and `i`.
 #[derive(Clone, Debug)]
@@ -57,23 +49,13 @@ pub struct Corpus {
 
 /// One example of the corpus.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CorpusExample {
-    /// A request to answer.
-    Request {
-        /// The candidates, in the order of the trace.
-        tools: Vec<Tool>,
-        /// Whether the prompt shows their documents.
-        with_documents: bool,
-        /// Request and target.
-        trace: Trace,
-    },
-    /// A plain text, outside of any template, and the words that follow it.
-    Gist {
-        /// A request with its history, or a tool's document.
-        text: String,
-        /// Words that say what the text asks for next, or what the tool does, in random order.
-        words: Vec<String>,
-    },
+pub struct CorpusExample {
+    /// The candidates, in the order of the trace.
+    pub tools: Vec<Tool>,
+    /// Whether the prompt shows their documents.
+    pub with_documents: bool,
+    /// Request and target.
+    pub trace: Trace,
 }
 
 /// Kinds of examples.
@@ -115,12 +97,9 @@ impl Corpus {
             return self.copy(with_documents, i >= self.copying / 4 * 3, rng);
         }
         let style = if rng.random_bool(0.25) { Style::Casual } else { Style::Plain };
-        if rng.random_bool(GISTS) {
-            return self.gist(style, rng);
-        }
-        let form = match rng.random_range(0..10) {
-            0..=4 => Form::Single,
-            5..=6 => Form::List,
+        let form = match rng.random_range(0..20) {
+            0..=7 => Form::Single,
+            8..=12 => Form::List,
             _ => Form::Step,
         };
         // Names are short, documents are not.
@@ -154,8 +133,11 @@ impl Corpus {
                     .map(|made_up| request::draw(made_up, told, manner, rng))
                     .collect();
                 let place = rng.random_range(0..called);
-                let (text, calls) = merged(&pairs, style, rng);
-                (Category::ParallelMultiple, text, calls, Some(place))
+                let calls = pairs.iter().map(|atomic| atomic.call.clone()).collect();
+                // Calls come in any order: a call's values are found by what its tool does, not by their place.
+                let mut asked = pairs;
+                asked.shuffle(rng);
+                (Category::ParallelMultiple, merged(&asked, style, rng).0, calls, Some(place))
             }
         };
         let target = picked[place.unwrap_or(0)].tool.key.clone();
@@ -172,36 +154,7 @@ impl Corpus {
         let candidates = tools.iter().map(|tool| tool.key.clone()).collect();
         let category = in_style(category, style);
         let trace = Trace { category, tool: target, question, candidates, answer };
-        CorpusExample::Request { tools, with_documents, trace }
-    }
-
-    /// The gist of a document, or of a request of which some calls have been made.
-    fn gist(&self, style: Style, rng: &mut Rng) -> CorpusExample {
-        if rng.random_bool(0.25) {
-            let schema = self.tools.choose(rng).map(|made_up| &made_up.tool.schema);
-            let text = schema.map(canonical).unwrap_or_default();
-            let description = schema.and_then(|schema| schema["description"].as_str()).unwrap_or_default();
-            return CorpusExample::Gist { text, words: words_of(description, "", rng) };
-        }
-        let told = Told { documents: true, known: false, alone: false };
-        let manner = Manner { style, split: Split::All, open: true };
-        let called = *[1, 2, 2, 2, 3, 3, 4].choose(rng).unwrap_or(&1);
-        let picked = self.pick(called, rng.random_bool(KNOWN), rng);
-        let pairs: Vec<Atomic> =
-            picked.iter().map(|made_up| request::draw(made_up, told, manner, rng)).collect();
-        let (text, mut calls) = merged(&pairs, style, rng);
-        let place = rng.random_range(0..pairs.len());
-        calls.truncate(place);
-        // Where names tell nothing, values do.
-        if rng.random_bool(0.5) {
-            calls.iter_mut().for_each(|call| call.name = tools::made_up_name(rng));
-        }
-        let next = &pairs[place];
-        let values = render_calls(std::slice::from_ref(&next.call));
-        CorpusExample::Gist {
-            text: with_history(&text, &calls),
-            words: words_of(&next.sentence.text, &values, rng),
-        }
+        CorpusExample { tools, with_documents, trace }
     }
 
     /// One call with one long text, all of which stands in the request. `spaced` puts blanks into the text here and there.
@@ -235,7 +188,7 @@ impl Corpus {
         let (target, candidates) = (tool.key.clone(), vec![tool.key.clone()]);
         let answer = render_calls(&[call]);
         let trace = Trace { category: Category::Multiple, tool: target, question, candidates, answer };
-        CorpusExample::Request { tools: vec![tool], with_documents, trace }
+        CorpusExample { tools: vec![tool], with_documents, trace }
     }
 
     /// Different tools with different names, the first ones to be called.
@@ -259,15 +212,6 @@ impl Corpus {
     }
 }
 
-/// Words of a sentence that are not in `values`, in random order.
-fn words_of(sentence: &str, values: &str, rng: &mut Rng) -> Vec<String> {
-    let words = sentence.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 2);
-    let mut telling: Vec<String> = words.filter(|word| !values.contains(*word)).map(str::to_owned).collect();
-    telling.shuffle(rng);
-    telling.truncate(GIST_WORDS);
-    if telling.is_empty() { vec![sentence.to_owned()] } else { telling }
-}
-
 fn merged(pairs: &[Atomic], style: Style, rng: &mut Rng) -> (String, Vec<Call>) {
     let sentences: Vec<_> = pairs.iter().map(|atomic| &atomic.sentence).collect();
     let text = compose::merge(&sentences, style, rng);
@@ -283,14 +227,12 @@ mod tests {
     #[test]
     fn the_first_part_is_copying() {
         let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 400, ..BaseTraining::default() }, 5);
-        for i in 0..80 {
-            let CorpusExample::Request { tools, trace, .. } = corpus.example(i) else {
-                panic!("no gist yet")
-            };
+        for i in 0..66 {
+            let CorpusExample { tools, trace, .. } = corpus.example(i);
             let calls = validate::answer(&trace.answer, |_| tools.first()).unwrap();
             let text = calls[0].args[0].1.as_str().unwrap();
             assert!(trace.question.ends_with(text), "{trace:?}");
-            assert!(i >= 60 || !text.contains(' '), "{trace:?}");
+            assert!(i >= 48 || !text.contains(' '), "{trace:?}");
         }
     }
 
@@ -298,23 +240,11 @@ mod tests {
     fn examples_are_valid_repeatable_and_cover_all_categories() {
         let corpus = Corpus::new(&BaseTraining { tools: 60, examples: 3, ..BaseTraining::default() }, 5);
         let mut seen = std::collections::BTreeSet::new();
-        let (mut documented, mut gists) = (0, 0);
+        let mut documented = 0;
         for i in 1..=600 {
             let example = corpus.example(i);
             assert_eq!(example, corpus.example(i));
-            let (tools, with_documents, trace) = match example {
-                CorpusExample::Request { tools, with_documents, trace } => (tools, with_documents, trace),
-                CorpusExample::Gist { text, words } => {
-                    let text = text.to_lowercase();
-                    assert!((1..=GIST_WORDS).contains(&words.len()), "{words:?}");
-                    assert!(
-                        words.iter().all(|word| text.contains(&word.to_lowercase())),
-                        "{words:?} of {text}"
-                    );
-                    gists += 1;
-                    continue;
-                }
-            };
+            let CorpusExample { tools, with_documents, trace } = example;
             let (text, mark) = marks::split(&trace.answer);
             assert_eq!(mark.is_some(), trace.category.is_multi_step());
             let named = |name: &str| tools.iter().find(|tool| tool.name == name);
@@ -334,7 +264,6 @@ mod tests {
             seen.insert(trace.category);
         }
         assert_eq!(seen.len(), 6);
-        assert!((35..85).contains(&gists), "{gists}");
         assert!((220..320).contains(&documented), "{documented}");
         assert_ne!(corpus.example(0), Corpus::new(&BaseTraining::default(), 6).example(0));
     }

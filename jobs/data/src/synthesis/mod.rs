@@ -133,7 +133,7 @@ pub fn synthesise(sources: &[Source], settings: &Synthesis) -> Synthesised {
         .collect();
     let tools: Vec<&Tool> = sources.iter().map(|source| &source.tool).collect();
     let near = neighbours::neighbours(&tools, settings.neighbours);
-    let pool = Pool { tools: &tools, atomics: &atomics, near: &near };
+    let pool = Pool { tools: &tools, atomics: &atomics, near: &near, order: Order::Request };
     let mut made = Synthesised::default();
     for (target, source) in sources.iter().enumerate() {
         let rng = &mut draw::stream(settings.seed, &format!("compose {}", source.tool.key));
@@ -160,9 +160,25 @@ pub(crate) struct Pool<'a> {
     pub(crate) tools: &'a [&'a Tool],
     pub(crate) atomics: &'a [Vec<Atomic>],
     pub(crate) near: &'a [Vec<usize>],
+    pub(crate) order: Order,
 }
 
-/// A merged request: its text, the tools with the calls in the request's order.
+/// Which of several tools' calls comes first. The checker takes them in any order, a model has to learn one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The order in which the request asks.
+    Request,
+    /// The order of the pool's tools. A gate that reads a mean over a request cannot see what stands where in it, but can know the tools.
+    Tools,
+    /// Mostly the order of the tools. Now and then the request's own, so that an adapter sees its call made early, too, and learns to go
+    /// on as long as anything is open: a gate may err in the order.
+    MostlyTools,
+}
+
+/// Share of requests in their own order under [`Order::MostlyTools`].
+const OWN_ORDER: f64 = 0.25;
+
+/// A merged request: its text, the tools with the calls in the order to make them.
 pub(crate) struct Composed {
     pub(crate) text: String,
     pub(crate) calls: Vec<(usize, Call)>,
@@ -254,7 +270,13 @@ impl Pool<'_> {
         tools.push(target);
         let parts: Option<Vec<_>> =
             tools.iter().map(|&tool| Some((tool, self.atomics[tool].choose(rng)?))).collect();
-        Some(composed(parts?, style, rng))
+        let mut composed = composed(parts?, style, rng);
+        match self.order {
+            Order::Request => {}
+            Order::MostlyTools if rng.random_bool(OWN_ORDER) => {}
+            Order::Tools | Order::MostlyTools => composed.calls.sort_by_key(|(tool, _)| *tool),
+        }
+        Some(composed)
     }
 
     /// The target among as many look-alikes as `distractors` allows, shuffled.

@@ -43,7 +43,12 @@ fn pooling_is_the_mean_or_the_last_of_the_hidden_rows() {
         .map(|i| rows.chunks(24).map(|row| row[i]).sum::<f32>() / ids.len() as f32)
         .collect::<Vec<_>>();
     near(&world.encoder.encode("find flight").unwrap(), &mean);
-    let last = TextEncoder::base(Arc::clone(&world.decoder), world.chat.tokenizer().clone(), Pooling::Last);
+    let last = TextEncoder::base(
+        Arc::clone(&world.decoder),
+        world.chat.tokenizer().clone(),
+        Layer::Last,
+        Pooling::Last,
+    );
     near(&last.encode("find flight").unwrap(), rows.chunks(24).last().unwrap());
     assert!(matches!(last.encode(""), Err(Failure::Data(_))));
 }
@@ -52,7 +57,7 @@ fn pooling_is_the_mean_or_the_last_of_the_hidden_rows() {
 fn parts_are_the_means_of_question_and_history() {
     let world = world();
     let tokenizer = world.chat.tokenizer();
-    let parts = TextEncoder::base(Arc::clone(&world.decoder), tokenizer.clone(), Pooling::Parts);
+    let parts = TextEncoder::base(Arc::clone(&world.decoder), tokenizer.clone(), Layer::Last, Pooling::Parts);
     assert_eq!(parts.dimension(), 48);
     let (question, behind) = ("find flight", "\n\n[TOOLCALL_HISTORY]\n[find_flight(n=1)]");
     let (first, second) = (tokenizer.encode(question).unwrap(), tokenizer.encode(behind).unwrap());
@@ -66,6 +71,22 @@ fn parts_are_the_means_of_question_and_history() {
     near(&parts.encode(&format!("{question}{behind}")).unwrap(), &[mean(asked), mean(made)].concat());
     // Before the first call, and in a document, the second part is empty.
     near(&parts.encode(question).unwrap(), &[mean(asked), vec![0.0; 24]].concat());
+}
+
+#[test]
+fn the_first_layer_is_a_bag_of_tokens() {
+    let world = world();
+    let tokenizer = world.chat.tokenizer();
+    let bag = TextEncoder::base(Arc::clone(&world.decoder), tokenizer.clone(), Layer::First, Pooling::Mean);
+    let table = host(world.decoder.parameters().next().unwrap().value.clone()).unwrap();
+    let ids = tokenizer.encode("find flight").unwrap();
+    let mut mean = vec![0.0; 24];
+    for id in &ids {
+        let row = &table[*id as usize * 24..][..24];
+        let size = (row.iter().map(|x| x * x).sum::<f32>() / 24.0).sqrt();
+        mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / size / ids.len() as f32);
+    }
+    near(&bag.encode("find flight").unwrap(), &mean);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jobs_data::tool::Tool;
@@ -88,8 +89,8 @@ fn the_steps_before_a_trace_are_examples_too() {
     let documents =
         set.tools.iter().map(|tool| (document(tool), embeddings.vector(&document(tool)).unwrap().to_vec()));
     let embeddings = Embeddings::from_vectors(3, vectors.chain(documents));
-    let settings = manifest::Gate { held_out: 0.0, ..manifest::Gate::default() };
-    let examples = Examples::of(&settings, &embeddings, &set).unwrap();
+    let gate = manifest::Gate { held_out: 0.0, ..manifest::Gate::default() };
+    let examples = Examples::of(&GateSpec { gate, seed: 5 }, &embeddings, &set).unwrap();
     let called = examples.train.iter().map(|e| (e.context[0], set.tools[e.tools[e.gold]].name.as_str()));
     // The call of no candidate teaches nothing, but is part of the next step's text.
     assert_eq!(called.collect::<Vec<_>>(), [(0.0, "t1"), (2.0, "t0"), (3.0, "t2")]);
@@ -125,13 +126,35 @@ fn one_candidate_gets_weight_one_and_teaches_nothing() {
 }
 
 #[test]
+fn distractors_stand_beside_an_only_candidate() {
+    let (set, embeddings) = toy(4, 1, 3);
+    let mut spec = spec(0.6, 1, ToolVector::Document);
+    (spec.gate.distractors, spec.gate.held_out) = (2, 0.0);
+    let examples = Examples::of(&spec, &embeddings, &set).unwrap();
+    assert_eq!((examples.train.len(), examples.single), (12, 0));
+    let mut drawn = BTreeSet::new();
+    for (example, trace) in examples.train.iter().zip(&set.traces) {
+        let mut tools = example.tools.clone();
+        assert_eq!(set.tools[tools[example.gold]].key, trace.tool);
+        tools.sort_unstable();
+        tools.dedup();
+        assert_eq!(tools.len(), 3);
+        drawn.insert(tools);
+    }
+    assert!(drawn.len() > 2, "{drawn:?}");
+    // There are no more than three others.
+    spec.gate.distractors = 9;
+    assert_eq!(Examples::of(&spec, &embeddings, &set).unwrap().train[0].tools.len(), 4);
+}
+
+#[test]
 fn untouched_learned_rows_keep_their_bytes_and_a_first_step_is_the_rate() {
     let (mut set, embeddings) = toy(6, 2, 8);
     let untouched = set.tools[5].key.clone();
     set.traces.retain(|trace| !trace.candidates.contains(&untouched));
     let mut spec = spec(0.4, 1, ToolVector::Learned);
     spec.gate.batch = 1_000;
-    let examples = Examples::of(&spec.gate, &embeddings, &set).unwrap();
+    let examples = Examples::of(&spec, &embeddings, &set).unwrap();
     let device = Device::flex();
     let mut training = Training::new(&spec, &examples, &device);
     let before = training.gate.table().unwrap().values().to_vec();

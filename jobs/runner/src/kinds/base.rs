@@ -99,21 +99,17 @@ fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobE
     let mut texts: Vec<String> = words.flat_map(|word| std::iter::repeat_n(word, WORD_REPEATS)).collect();
     let examples = spec.training.examples;
     for index in (0..examples).step_by(examples.div_ceil(TOKENIZER_EXAMPLES).max(1)) {
-        match corpus.example(index) {
-            CorpusExample::Gist { text, words } => texts.extend(words.into_iter().chain([text])),
-            CorpusExample::Request { tools, with_documents, trace } => {
-                let schemas: Vec<_> = tools.iter().map(|tool| &tool.schema).collect();
-                let request = Request {
-                    tools: &schemas,
-                    question: &trace.question,
-                    documents: with_documents,
-                    multi_step: trace.category.is_multi_step(),
-                };
-                let messages = prompt::messages(&spec.prompt, &request);
-                texts.extend(messages.into_iter().map(|message| message.content));
-                texts.push(trace.answer);
-            }
-        }
+        let CorpusExample { tools, with_documents, trace } = corpus.example(index);
+        let schemas: Vec<_> = tools.iter().map(|tool| &tool.schema).collect();
+        let request = Request {
+            tools: &schemas,
+            question: &trace.question,
+            documents: with_documents,
+            multi_step: trace.category.is_multi_step(),
+        };
+        let messages = prompt::messages(&spec.prompt, &request);
+        texts.extend(messages.into_iter().map(|message| message.content));
+        texts.push(trace.answer);
     }
     bpe::train(texts.iter().map(String::as_str), spec.training.vocabulary, folder).map_err(JobError::spec)
 }
@@ -121,17 +117,8 @@ fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobE
 fn samples(spec: &BaseSpec, corpus: &Corpus, chat: &Chat) -> Result<(Vec<Sample>, usize), JobError> {
     let (mut samples, mut dropped) = (Vec::with_capacity(spec.training.examples), 0);
     for index in 0..spec.training.examples {
-        let sample = match corpus.example(index) {
-            CorpusExample::Request { tools, with_documents, trace } => {
-                SampleBuilder::new(chat, &spec.prompt, &tools).sample(&trace, with_documents)?
-            }
-            CorpusExample::Gist { text, words } => {
-                let ids = |text: &String| chat.tokenizer().encode(text).map_err(JobError::data);
-                let completion = words.iter().map(ids).collect::<Result<Vec<_>, _>>()?.concat();
-                Some(Sample { prompt: ids(&text)?, completion })
-            }
-        };
-        match sample {
+        let CorpusExample { tools, with_documents, trace } = corpus.example(index);
+        match SampleBuilder::new(chat, &spec.prompt, &tools).sample(&trace, with_documents)? {
             Some(sample) => samples.push(sample),
             None => dropped += 1,
         }

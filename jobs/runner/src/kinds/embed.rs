@@ -33,7 +33,7 @@ pub(super) fn encoder(settings: &Embed, context: &mut Context<'_>) -> Result<Tex
             let folder = context.input(input::BASE)?;
             let tokenizer = Tokenizer::load(&folder).map_err(JobError::data)?;
             let decoder = context.models().base(&folder)?;
-            Ok(TextEncoder::base(decoder, tokenizer, settings.pooling))
+            Ok(TextEncoder::base(decoder, tokenizer, settings.layer, settings.pooling))
         }
         QueryEncoder::Bge(_) => {
             let folder = context.input(input::ENCODER)?;

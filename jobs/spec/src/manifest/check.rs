@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use super::tree::Mistake;
 use super::{
-    Base, BaseTraining, Bfcl, Dataset, Evaluate, Finetune, Gate, Generation, Manifest, Pretrain,
-    QueryEncoder, Records, Stages, Synthesis,
+    Base, BaseTraining, Bfcl, Dataset, Embed, Evaluate, Finetune, Gate, Generation, Layer, Manifest, Pooling,
+    Pretrain, QueryEncoder, Records, Stages, Synthesis,
 };
 
 type Checked = Result<(), Mistake>;
@@ -103,9 +103,7 @@ fn check_bfcl(bfcl: &Bfcl) -> Checked {
 
 fn stages(stages: &Stages) -> Checked {
     at_least("stages.prompt.max_tokens", stages.prompt.max_tokens, 1)?;
-    if let QueryEncoder::Bge(path) = &stages.embed.q_encoder {
-        folder("stages.embed.q_encoder.bge", path)?;
-    }
+    check_embed(&stages.embed)?;
     check_pretrain(&stages.pretrain)?;
     check_gate(&stages.gate)?;
     let Finetune { epochs, lr, weight_decay, batch, learners: _, order: _ } = stages.finetune;
@@ -113,6 +111,18 @@ fn stages(stages: &Stages) -> Checked {
     positive("stages.finetune.lr", lr)?;
     not_negative("stages.finetune.weight_decay", weight_decay)?;
     at_least("stages.finetune.batch", batch, 1)
+}
+
+fn check_embed(embed: &Embed) -> Checked {
+    let Embed { q_encoder, layer, pooling } = embed;
+    let QueryEncoder::Bge(path) = q_encoder else { return Ok(()) };
+    folder("stages.embed.q_encoder.bge", path)?;
+    let refuse = |field: &str| Err(wrong(field, "is for `q_encoder: base`; a BERT encoder has its own way"));
+    match (layer, pooling) {
+        (Layer::First, _) => refuse("stages.embed.layer"),
+        (_, Pooling::Last | Pooling::Parts) => refuse("stages.embed.pooling"),
+        (Layer::Last, Pooling::Mean) => Ok(()),
+    }
 }
 
 fn check_pretrain(pretrain: &Pretrain) -> Checked {

@@ -14,8 +14,8 @@ mod tree;
 pub use document::{Document, ManifestError, Point, Setting, parse};
 pub use evaluate::{AdapterSet, Evaluate, Generation, Variant, Weights};
 pub use stages::{
-    DocumentFree, Embed, Finetune, FinetuneOrder, Gate, Learners, Pooling, Pretrain, Prompt, PromptStyle,
-    QueryEncoder, Stages, ToolVector,
+    DocumentFree, Embed, Finetune, FinetuneOrder, Gate, Layer, Learners, Pooling, Pretrain, Prompt,
+    PromptStyle, QueryEncoder, Stages, ToolVector,
 };
 pub use sweep::{Base, BaseTraining, Bfcl, Dataset, Manifest, Records, Synthesis};
 

@@ -76,13 +76,15 @@ pub enum PromptStyle {
 pub struct Embed {
     /// Which model encodes.
     pub q_encoder: QueryEncoder,
+    /// Which vectors of the base's tokens.
+    pub layer: Layer,
     /// How token vectors become one.
     pub pooling: Pooling,
 }
 
 impl Default for Embed {
     fn default() -> Self {
-        Self { q_encoder: QueryEncoder::Base, pooling: Pooling::Mean }
+        Self { q_encoder: QueryEncoder::Base, layer: Layer::Last, pooling: Pooling::Mean }
     }
 }
 
@@ -94,6 +96,16 @@ pub enum QueryEncoder {
     Base,
     /// A BERT encoder in Hugging Face layout (the paper's `bge`), relative to the manifest.
     Bge(PathBuf),
+}
+
+/// Which vectors of the base's tokens are pooled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Hidden rows after the last block and the final norm.
+    Last,
+    /// Token embeddings, each scaled to a root mean square of 1: a bag of words, without a pass.
+    First,
 }
 
 /// How token vectors become one.
@@ -163,6 +175,8 @@ pub struct Gate {
     pub lambda_by_category: BTreeMap<Category, f64>,
     /// Divide λ by ln(number of candidates), so that softness does not depend on it.
     pub lambda_per_log_candidates: bool,
+    /// Tools drawn to stand beside the only candidate of a trace; without any, such a trace teaches nothing.
+    pub distractors: usize,
     /// What stands for a tool: its encoded document (paper) or a learned row (published code).
     pub tool_vector: ToolVector,
     /// Share of training traces held out to pick the best epoch.
@@ -182,6 +196,7 @@ impl Default for Gate {
                 (Category::LiveParallelMultiple, 0.4),
             ]),
             lambda_per_log_candidates: false,
+            distractors: 0,
             tool_vector: ToolVector::Document,
             held_out: 0.2,
         }

@@ -56,7 +56,7 @@ fn every_mistake_is_one_line_with_file_line_and_field() {
         (with("stages:", "stage:"), "demo.yaml:7: stage: unknown key (nearest: `stages`)"),
         (
             with("    lambda: 0.3", "    zzz: 1"),
-            "demo.yaml:10: stages.gate.zzz: unknown key (allowed: hidden, epochs, lr, batch, lambda, lambda_by_category, lambda_per_log_candidates, tool_vector, held_out)",
+            "demo.yaml:10: stages.gate.zzz: unknown key (allowed: hidden, epochs, lr, batch, lambda, lambda_by_category, lambda_per_log_candidates, distractors, tool_vector, held_out)",
         ),
         (
             with("rank: 8", "rank: eight"),
@@ -139,6 +139,14 @@ fn every_mistake_is_one_line_with_file_line_and_field() {
         (
             with("  pretrain: {rank: 8, lr: 1e-3}", "  pretrain: [8]"),
             "demo.yaml:8: stages.pretrain: must be a mapping of fields, is [8]",
+        ),
+        (
+            with("  pretrain: {rank: 8, lr: 1e-3}", "  embed: {q_encoder: {bge: bge}, layer: first}"),
+            "demo.yaml:8: stages.embed.layer: is for `q_encoder: base`; a BERT encoder has its own way",
+        ),
+        (
+            with("  pretrain: {rank: 8, lr: 1e-3}", "  embed: {q_encoder: {bge: bge}, pooling: parts}"),
+            "demo.yaml:8: stages.embed.pooling: is for `q_encoder: base`; a BERT encoder has its own way",
         ),
         (
             with("    lambda: 0.3", "    tool_vector: documents"),
