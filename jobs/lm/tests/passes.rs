@@ -41,14 +41,16 @@ fn config(family: Family, intermediate_size: usize) -> ModelConfig {
     }
 }
 
-/// A decoder whose every weight matters: none is so small that its part of a gradient drowns.
+/// A decoder whose every weight matters: none is so small that its part of a gradient drowns, or so large that its loss is no straight line
+/// over the step of a difference.
 fn decoder(family: Family, intermediate_size: usize) -> Decoder {
     let mut decoder = Decoder::init(config(family, intermediate_size), 1, &cpu());
     let mut random = ChaCha12Rng::seed_from_u64(2);
     for weight in decoder.parameters_mut() {
-        let scale = if weight.shape.len() == 2 { 8.0 } else { 1.0 };
-        let values =
-            weight.to_vec().iter().map(|value| value * scale + random.random_range(-0.1..0.1)).collect();
+        let start = weight.to_vec();
+        let deviation = (start.iter().map(|value| value * value).sum::<f32>() / start.len() as f32).sqrt();
+        let scale = if weight.shape.len() == 2 { 0.16 / deviation } else { 1.0 };
+        let values = start.iter().map(|value| value * scale + random.random_range(-0.1..0.1)).collect();
         weight.set(values);
     }
     decoder
