@@ -128,11 +128,6 @@ impl Decoder {
         self.final_norm(x).0
     }
 
-    /// Embedding rows `[tokens, hidden]`, as the first block reads them.
-    pub fn embedded(&self, batch: &PackedBatch) -> Rows {
-        self.embed(batch.ids())
-    }
-
     /// Logits `[rows, vocab]` of rows from [`Self::hidden`].
     pub fn logits(&self, hidden: &Rows) -> Rows {
         head::logits(hidden, &self.head_weight().value, Multiply::Together)
@@ -216,8 +211,8 @@ impl Decoder {
         (0..self.blocks.len()).find_map(adapted)
     }
 
-    /// The embedding rows of ids.
-    pub(crate) fn embed(&self, ids: &[u32]) -> Rows {
+    /// Embedding rows `[ids, hidden]`, as the first block reads them.
+    pub fn embed(&self, ids: &[u32]) -> Rows {
         embedding::forward(&self.embedding.value, ids)
     }
 

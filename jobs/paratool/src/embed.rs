@@ -116,7 +116,7 @@ impl TextEncoder {
                 let rows = match layer {
                     Layer::Last => decoder.hidden(&batch, &NoAdapters),
                     Layer::First => {
-                        let rows = decoder.embedded(&batch);
+                        let rows = decoder.embed(batch.ids());
                         let scale = (rows.dims()[1] as f32).sqrt();
                         pool::unit(rows).mul_scalar(scale)
                     }

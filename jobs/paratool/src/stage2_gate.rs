@@ -169,7 +169,8 @@ impl<'a> Examples<'a> {
             };
             if let [own] = tools[..] {
                 let seed = seed::derive(&spec.seed.to_string(), &format!("gate distractors {i}"));
-                let others = (0..keys.len()).filter(|tool| *tool != own);
+                // Another tool of the same name may answer as well.
+                let others = (0..keys.len()).filter(|tool| set.tools[*tool].name != set.tools[own].name);
                 tools.extend(others.sample(&mut ChaCha8Rng::seed_from_u64(seed), settings.distractors));
             }
             if tools.len() < 2 {

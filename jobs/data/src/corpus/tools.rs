@@ -90,7 +90,7 @@ fn telling_name(verb: &str, thing: &str, rng: &mut Rng) -> String {
     }
 }
 
-pub(super) fn made_up_name(rng: &mut Rng) -> String {
+fn made_up_name(rng: &mut Rng) -> String {
     match rng.random_range(0..4) {
         0 => made_up_word(rng),
         1 => format!("{}.{}", made_up_word(rng), made_up_word(rng)),
