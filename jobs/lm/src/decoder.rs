@@ -50,7 +50,8 @@ impl Decoder {
         Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
     }
 
-    /// A model with random weights that depend on the seed only: matrices normal with deviation 0.02, norms 1, biases 0.
+    /// A model with random weights that depend on the seed only: tables normal with deviation 0.02, other matrices with one over the root of
+    /// their inputs, norms 1, biases 0.
     pub fn init(config: ModelConfig, seed: u64, device: &Device) -> Self {
         let mut initialiser = Initialiser::new(seed);
         let values = &mut |_: &str, shape: &[usize], start| Ok(initialiser.values(shape, start));
