@@ -36,7 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { traces: 56, entries: 16, unseen_wordings: 0.15 }
+        Self { traces: 56, entries: 64, unseen_wordings: 0.15 }
     }
 }
 

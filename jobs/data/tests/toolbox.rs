@@ -60,7 +60,7 @@ fn every_category_has_traces_and_answerable_entries() {
     }
     assert_eq!(all.entries.len(), 6);
     for (category, set) in &all.entries {
-        assert_eq!(set.entries.len(), 16);
+        assert_eq!(set.entries.len(), 64);
         for entry in &set.entries {
             let official = entry.official(*category).unwrap();
             let gold: Vec<Call> = official
@@ -136,8 +136,8 @@ fn several_tools_are_mostly_called_in_their_own_order() {
         asked_later += usize::from(!found.flatten().is_sorted());
         steps += 1;
     }
-    // One request in ten keeps its own order, which may be that of the tools; what is called first need not be asked for first.
-    assert!((0.94..0.99).contains(&(in_order as f64 / steps as f64)), "{in_order} of {steps}");
+    // A few requests keep their own order, which may be that of the tools; what is called first need not be asked for first.
+    assert!((0.97..0.999).contains(&(in_order as f64 / steps as f64)), "{in_order} of {steps}");
     assert!(steps > 2_000 && asked_later > steps / 10, "{asked_later} of {steps}");
 }
 

@@ -40,18 +40,25 @@ pub(crate) struct Block {
     pub(crate) mlp_norm: Parameter,
 }
 
-/// What one block's backward pass needs.
+/// What one block's backward pass needs. Normed rows and the SwiGLU product may be left out: they are had again from the rest, bit for bit.
 pub(crate) struct Saved {
     attention_norm: rms_norm::Saved,
-    attention_input: Rows,
+    attention_input: Option<Rows>,
     head_norms: Option<[rms_norm::Saved; 2]>,
     heads: Heads,
     attended: Rows,
     mlp_norm: rms_norm::Saved,
-    mlp_input: Rows,
+    mlp_input: Option<Rows>,
     gate: Rows,
     up: Rows,
-    inner: Rows,
+    inner: Option<Rows>,
+}
+
+impl Saved {
+    /// Without what is had again cheaply.
+    pub(crate) fn lean(self) -> Self {
+        Self { attention_input: None, mlp_input: None, inner: None, ..self }
+    }
 }
 
 /// How far down a backward pass goes within a block: to the inputs of these projections and no further.
@@ -200,15 +207,15 @@ impl Block {
         let y = x + self.project(Projection::Down, &inner, pass);
         let saved = Saved {
             attention_norm,
-            attention_input,
+            attention_input: Some(attention_input),
             head_norms,
             heads,
             attended,
             mlp_norm,
-            mlp_input,
+            mlp_input: Some(mlp_input),
             gate,
             up,
-            inner,
+            inner: Some(inner),
         };
         (y, saved)
     }
@@ -229,18 +236,24 @@ impl Block {
     /// The gradient of the block's input, or `None` where `depth` ends the pass inside the block.
     pub(crate) fn backward(
         &self,
-        saved: Saved,
+        mut saved: Saved,
         dy: Rows,
         depth: Depth,
         pass: &mut Backward<'_>,
     ) -> Option<Rows> {
-        let d_inner = self.project_back(Projection::Down, &saved.inner, &dy, depth, pass);
+        let inner = saved.inner.take().unwrap_or_else(|| swiglu::forward(&saved.gate, &saved.up));
+        let d_inner = self.project_back(Projection::Down, &inner, &dy, depth, pass);
         if depth == Depth::Down {
             return None;
         }
+        drop(inner);
         let (d_gate, d_up) = swiglu::backward(&saved.gate, &saved.up, &d_inner);
-        let d_input = self.project_back(Projection::Gate, &saved.mlp_input, &d_gate, depth, pass)
-            + self.project_back(Projection::Up, &saved.mlp_input, &d_up, depth, pass);
+        drop(d_inner);
+        let input = saved.mlp_input.take();
+        let input = input.unwrap_or_else(|| rms_norm::normed(&saved.mlp_norm, &self.mlp_norm.value));
+        let d_input = self.project_back(Projection::Gate, &input, &d_gate, depth, pass)
+            + self.project_back(Projection::Up, &input, &d_up, depth, pass);
+        drop(input);
         if depth == Depth::Inner {
             return None;
         }
@@ -268,7 +281,8 @@ impl Block {
             dq = self.norm_heads_back(saved_q, &norms.q, dq, pass);
             dk = self.norm_heads_back(saved_k, &norms.k, dk, pass);
         }
-        let x = &saved.attention_input;
+        let normed = || rms_norm::normed(&saved.attention_norm, &self.attention_norm.value);
+        let x = &saved.attention_input.clone().unwrap_or_else(normed);
         self.project_back(Projection::Q, x, &dq, depth, pass)
             + self.project_back(Projection::K, x, &dk, depth, pass)
             + self.project_back(Projection::V, x, &join(grads.v), depth, pass)

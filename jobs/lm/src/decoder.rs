@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use crate::Rows;
 use crate::adapt::{Adapters, Projection, Site};
 use crate::batch::PackedBatch;
-use crate::block::{Backward, Block, Depth, Forward, norm_back, packed_attention};
+use crate::block::{Backward, Block, Depth, Forward, Saved, norm_back, packed_attention};
 use crate::checkpoint::{self, Checkpoint, FileFormat, LoadError, SaveError};
 use crate::config::ModelConfig;
 use crate::ops::linear::Multiply;
@@ -23,6 +23,24 @@ pub struct UnknownToken {
     pub id: u32,
     /// Size of the vocabulary.
     pub vocab: usize,
+}
+
+/// What a training pass computes again in its backward part instead of keeping it. Results have the same bits; memory and time differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// Nothing: the fastest, and the largest.
+    #[default]
+    Nothing,
+    /// Normed rows and the SwiGLU products, which cost next to nothing.
+    Elementwise,
+    /// Every layer from its input: half as much work again, and one layer in memory at a time.
+    Layers,
+}
+
+/// What a pass keeps of a block.
+enum Kept {
+    Saved(Box<Saved>),
+    Input(Box<Rows>),
 }
 
 /// A decoder language model with all weights plain f32 tensors. Clones share the weights.
@@ -144,14 +162,15 @@ impl Decoder {
         head::losses(&self.hidden(batch, adapters), &self.head_weight().value, batch)
     }
 
-    /// [`Self::train_pass_weighted`] with weight 1 for every segment.
+    /// [`Self::train_pass_weighted`] with weight 1 for every segment, everything kept.
     pub fn train_pass(
         &self,
         batch: &PackedBatch,
         adapters: &mut dyn Adapters,
         grads: Option<&mut WeightGrads>,
     ) -> Vec<f32> {
-        self.train_pass_weighted(batch, &vec![1.0; batch.segments().len()], adapters, grads)
+        let weights = vec![1.0; batch.segments().len()];
+        self.train_pass_weighted(batch, &weights, adapters, grads, Recompute::Nothing)
     }
 
     /// Forward and backward of `Σ weight · mean loss` over the segments; returns the (unweighted) mean losses.
@@ -164,6 +183,7 @@ impl Decoder {
         weights: &[f32],
         adapters: &mut dyn Adapters,
         grads: Option<&mut WeightGrads>,
+        recompute: Recompute,
     ) -> Vec<f32> {
         let Some((lowest, depth)) = self.lowest(adapters, grads.is_some()) else {
             return self.losses(batch, adapters);
@@ -173,7 +193,13 @@ impl Decoder {
         let mut kept = Vec::with_capacity(self.blocks.len());
         let pass = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
         for block in &self.blocks {
+            let input = (recompute == Recompute::Layers).then(|| x.clone());
             let (y, saved) = block.forward(x, &pass, &mut packed_attention(batch.segments()));
+            let saved = match input {
+                Some(input) => Kept::Input(Box::new(input)),
+                None if recompute == Recompute::Elementwise => Kept::Saved(Box::new(saved.lean())),
+                None => Kept::Saved(Box::new(saved)),
+            };
             kept.push((block.layer >= lowest).then_some(saved));
             x = y;
         }
@@ -188,6 +214,14 @@ impl Decoder {
         let mut dy = norm_back(&norm, &self.norm, &outcome.d_hidden, &mut pass);
         for (block, saved) in self.blocks.iter().zip(kept).rev() {
             let Some(saved) = saved else { break };
+            let saved = match saved {
+                Kept::Saved(saved) => *saved,
+                Kept::Input(x) => {
+                    let adapters = &*pass.adapters;
+                    let again = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
+                    block.forward(*x, &again, &mut packed_attention(batch.segments())).1
+                }
+            };
             let depth = if block.layer == lowest { depth } else { Depth::Through };
             let Some(dx) = block.backward(saved, dy, depth, &mut pass) else { return outcome.losses };
             dy = dx;

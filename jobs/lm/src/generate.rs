@@ -14,8 +14,8 @@ use crate::block::Forward;
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, UnknownToken};
 use crate::ops::attention::{self, Heads};
-use crate::ops::host;
 use crate::ops::linear::Multiply;
+use crate::ops::to_host;
 use crate::pool;
 use crate::sample::sample;
 
@@ -103,7 +103,7 @@ pub fn generate_all(
     }
     let mut last = prefill(decoder, prompts, adapters, &mut texts);
     loop {
-        let logits = host(decoder.step_logits(&last));
+        let logits = to_host(decoder.step_logits(&last));
         let mut running: Vec<&mut Text> = texts.iter_mut().filter(|text| text.running).collect();
         for (text, logits) in running.iter_mut().zip(logits.chunks(decoder.config().vocab_size)) {
             let id = sample(logits, options, &mut text.random);

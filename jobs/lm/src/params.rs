@@ -7,7 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 use crate::Rows;
-use crate::ops::host;
+use crate::ops::host::{Numbers, wide};
+use crate::ops::to_host;
 
 /// A weight and its name in the checkpoint.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ impl Parameter {
 
     /// A copy of the values in row-major order.
     pub fn to_vec(&self) -> Vec<f32> {
-        host(self.value.clone())
+        to_host(self.value.clone())
     }
 
     /// Replaces the values, given in row-major order.
@@ -130,16 +131,25 @@ impl WeightGrads {
         self.by_name.insert(name.to_owned(), sum);
     }
 
-    /// Adds the gradients of another pass.
-    pub fn merge(&mut self, other: Self) {
-        for (name, gradient) in other.by_name {
-            self.add(&name, gradient);
+    /// Adds the gradient of a weight, in row-major order, to a sum; nothing where no pass reached it.
+    ///
+    /// # Panics
+    /// When the sum has another length than the weight.
+    pub fn add_to(&self, name: &str, sum: &mut [f32]) {
+        let Some(gradient) = self.by_name.get(name) else { return };
+        let mut add = |gradient: &[f32]| {
+            assert_eq!(gradient.len(), sum.len(), "{name}");
+            wide(|| sum.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x));
+        };
+        match Numbers::of(gradient) {
+            Some(numbers) => add(&numbers),
+            None => add(&to_host(gradient.clone())),
         }
     }
 
     /// Takes the gradient of a weight in row-major order; `None` where no pass reached it.
     pub fn take(&mut self, name: &str) -> Option<Vec<f32>> {
-        self.by_name.remove(name).map(host)
+        self.by_name.remove(name).map(to_host)
     }
 
     /// Names and gradients, sorted by name.

@@ -8,7 +8,7 @@ use jobs_lm::Rows;
 use jobs_lm::adapt::{Adapters, NoAdapters, Projection, Site};
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
-use jobs_lm::decoder::Decoder;
+use jobs_lm::decoder::{Decoder, Recompute};
 use jobs_lm::device::{self, Device};
 use jobs_lm::params::WeightGrads;
 use proptest::prelude::*;
@@ -222,7 +222,7 @@ fn weight_gradients_match_differences() {
         let mut decoder = decoder(family, 40);
         let (batch, weights) = gradient_batch();
         let mut grads = WeightGrads::new();
-        decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads));
+        decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads), Recompute::Nothing);
         let names: Vec<String> = decoder.parameters().map(|weight| weight.name.clone()).collect();
         for (index, name) in names.iter().enumerate() {
             let gradient = grads.take(name).unwrap();
@@ -243,7 +243,7 @@ fn adapter_gradients_match_differences() {
         let decoder = decoder(family, 40);
         let (batch, weights) = gradient_batch();
         let mut deltas = Deltas::new(decoder.config(), all_sites(decoder.config()));
-        decoder.train_pass_weighted(&batch, &weights, &mut deltas, None);
+        decoder.train_pass_weighted(&batch, &weights, &mut deltas, None, Recompute::Nothing);
         for (site, gradient) in deltas.gradients.clone() {
             let weight = deltas.weights[&site].clone();
             let shape = weight.dims();
@@ -270,7 +270,7 @@ fn the_pass_ends_at_the_lowest_adapted_site() {
     let own = |sites: &dyn Fn(Site) -> bool, grads: Option<&mut WeightGrads>| {
         let mut deltas = Deltas::new(config, all_sites(config));
         deltas.weights.retain(|site, _| sites(*site));
-        decoder.train_pass_weighted(&batch, &weights, &mut deltas, grads);
+        decoder.train_pass_weighted(&batch, &weights, &mut deltas, grads, Recompute::Nothing);
         deltas
             .gradients
             .into_iter()
@@ -282,6 +282,27 @@ fn the_pass_ends_at_the_lowest_adapted_site() {
         let (cut, through) = (own(&adapted, None), own(&adapted, Some(&mut WeightGrads::new())));
         assert!(!cut.is_empty());
         assert_eq!(cut, through);
+    }
+}
+
+#[test]
+fn what_is_computed_again_has_the_same_bits() {
+    for family in [Family::Qwen2, Family::Qwen3] {
+        let decoder = decoder(family, 40);
+        let (batch, weights) = gradient_batch();
+        let pass = |recompute| {
+            let mut deltas = Deltas::new(decoder.config(), all_sites(decoder.config()));
+            let mut grads = WeightGrads::new();
+            let losses =
+                decoder.train_pass_weighted(&batch, &weights, &mut deltas, Some(&mut grads), recompute);
+            let bits = |tensor: &Tensor<2>| values(tensor.clone()).into_iter().map(f32::to_bits).collect();
+            let own: Vec<Vec<u32>> = grads.iter().map(|(_, gradient)| bits(gradient)).collect();
+            let adapters: Vec<Vec<u32>> = deltas.gradients.values().map(bits).collect();
+            (losses, own, adapters)
+        };
+        let kept = pass(Recompute::Nothing);
+        assert_eq!(pass(Recompute::Elementwise), kept);
+        assert_eq!(pass(Recompute::Layers), kept);
     }
 }
 

@@ -4,7 +4,12 @@
 //! is several times faster here than a dozen tensor operations. Whoever owns parameters owns their [`Moments`], and with them their
 //! clock.
 
+use jobs_lm::ops::host::wide;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+/// Numbers that one thread updates at a stretch.
+const CHUNK: usize = 1 << 16;
 
 /// Hyper-parameters of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,26 +95,36 @@ impl AdamW {
             gradient.len() == len && moments.first.len() == len && moments.second.len() == len,
             "a step needs one gradient and one pair of moments per value"
         );
-        let moments = moments.first.iter_mut().zip(&mut moments.second);
-        for ((value, &g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
-            let g = g * clip;
-            *m += gain1 * (g - *m);
-            *v = *v * beta2 + gain2 * g * g;
-            *value = *value * keep - step * (*m / (v.sqrt() / root + eps));
-        }
+        let moments = moments.first.par_chunks_mut(CHUNK).zip(moments.second.par_chunks_mut(CHUNK));
+        let given = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        given.zip(moments).for_each(|((values, gradient), (first, second))| {
+            let moments = first.iter_mut().zip(second);
+            wide(|| {
+                for ((value, &g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
+                    let g = g * clip;
+                    *m += gain1 * (g - *m);
+                    *v = *v * beta2 + gain2 * g * g;
+                    *value = *value * keep - step * (*m / (v.sqrt() / root + eps));
+                }
+            });
+        });
     }
 }
 
-/// Euclidean norm. Eight running sums let the loop use vector registers; their order is fixed, so the bits are too.
+/// Euclidean norm: a sum of sums over chunks, each of eight running ones that let the loop use wide registers. Chunks and order are
+/// fixed, so the bits are too.
 fn norm(values: &[f32]) -> f64 {
-    let mut sums = [0.0f64; 8];
-    let chunks = values.chunks_exact(8);
-    let tail = chunks.remainder();
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(x) * f64::from(x);
-        }
-    }
-    let tail: f64 = tail.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    (sums.iter().sum::<f64>() + tail).sqrt()
+    let squares = |chunk: &[f32]| -> f64 {
+        let (eights, rest) = chunk.as_chunks::<8>();
+        let mut sums = [0.0_f64; 8];
+        wide(|| {
+            for eight in eights {
+                for (sum, &x) in sums.iter_mut().zip(eight) {
+                    *sum += f64::from(x) * f64::from(x);
+                }
+            }
+        });
+        sums.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
+    };
+    values.par_chunks(CHUNK).map(squares).collect::<Vec<_>>().iter().sum::<f64>().sqrt()
 }

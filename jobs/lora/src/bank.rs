@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, TensorData};
 use jobs_lm::Rows;
+use rayon::prelude::*;
 
 use crate::{AdamW, Adapter, AdapterShape, Gradients, Moments, NonFinite};
 
@@ -40,11 +41,38 @@ pub(crate) struct Pair {
     pub(crate) b: Rows,
 }
 
+/// One step of one slot.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The slot.
+    pub slot: SlotId,
+    /// The optimiser.
+    pub optimizer: AdamW,
+    /// The learning rate of this step.
+    pub rate: f64,
+    /// The gradients of the pass that the slot took part in.
+    pub gradients: &'a Gradients,
+    /// The slot's moments, with its clock.
+    pub moments: &'a mut Moments,
+}
+
 #[derive(Debug)]
 struct Occupant {
     adapter: Adapter,
     /// The adapter's matrices on the device, in the order of the shape's sites.
     pairs: Vec<Pair>,
+}
+
+impl Occupant {
+    fn step(&mut self, device: &Device, step: Step<'_>) -> Result<f64, BankError> {
+        let Step { slot, optimizer, rate, gradients, moments } = step;
+        let gradient = gradients.flat(slot, self.adapter.shape());
+        let norm = optimizer
+            .step(rate, self.adapter.values_mut(), &gradient, moments)
+            .map_err(|error| BankError::NonFinite(slot, error))?;
+        self.pairs = pairs(&self.adapter, device);
+        Ok(norm)
+    }
 }
 
 /// Adapters of one shape in slots. The host copy is the truth; the device copy follows it.
@@ -118,15 +146,21 @@ impl Bank {
         gradients: &Gradients,
         moments: &mut Moments,
     ) -> Result<f64, BankError> {
-        let gradient = gradients.flat(slot, &self.shape);
-        let device = self.device.clone();
         let place = self.slots.get_mut(slot.0).and_then(Option::as_mut);
         let occupant = place.ok_or(BankError::Empty(slot))?;
-        let norm = optimizer
-            .step(rate, occupant.adapter.values_mut(), &gradient, moments)
-            .map_err(|error| BankError::NonFinite(slot, error))?;
-        occupant.pairs = pairs(&occupant.adapter, &device);
-        Ok(norm)
+        occupant.step(&self.device, Step { slot, optimizer: *optimizer, rate, gradients, moments })
+    }
+
+    /// Steps of different slots side by side, each as by [`Bank::step`]; a slot that is named again counts as empty.
+    pub fn steps(&mut self, steps: Vec<Step<'_>>) -> Vec<Result<f64, BankError>> {
+        let mut occupants: Vec<_> = self.slots.iter_mut().map(Option::as_mut).collect();
+        let mut occupant = |slot: SlotId| {
+            let place = occupants.get_mut(slot.0).and_then(Option::take);
+            place.ok_or(BankError::Empty(slot))
+        };
+        let steps: Vec<_> = steps.into_iter().map(|step| (occupant(step.slot), step)).collect();
+        let device = &self.device;
+        steps.into_par_iter().map(|(occupant, step)| occupant?.step(device, step)).collect()
     }
 
     /// The matrices of a slot, in the order of the shape's sites.

@@ -13,6 +13,6 @@ mod shape;
 
 pub use adamw::{AdamW, Moments, NonFinite};
 pub use adapter::Adapter;
-pub use bank::{Bank, BankError, SlotId};
+pub use bank::{Bank, BankError, SlotId, Step};
 pub use routed::{Gradients, RoutedBank, Routing};
 pub use shape::{AdapterShape, ShapeError, SiteShape};

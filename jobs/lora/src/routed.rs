@@ -3,14 +3,15 @@
 //! Every product here covers the rows of one segment, never more: a segment's results and its adapters' gradients then depend on that
 //! segment alone, to the last bit, whatever else shares the pass.
 
+mod twin;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
 use jobs_lm::Rows;
 use jobs_lm::adapt::{Adapters, Site};
-use rayon::prelude::*;
+use jobs_lm::ops::host::{self, Matrix, Numbers, Target, multiply};
 
 use crate::bank::Pair;
 use crate::{AdapterShape, Bank, BankError, SlotId};
@@ -117,8 +118,8 @@ pub struct RoutedBank {
 struct Segment {
     rows: Range<usize>,
     candidates: Vec<SlotId>,
-    /// What each column of the low-rank middle is multiplied by, `w · α/r`: `[1, n·r]`.
-    scale: Rows,
+    /// What each of the `n·r` columns of the low-rank middle is multiplied by: `w · α/r`.
+    columns: Vec<f32>,
     pairs: Vec<Pair>,
 }
 
@@ -138,39 +139,10 @@ impl RoutedBank {
         self.gradients
     }
 
-    /// `rows + change` on the rows of each segment, other rows as they are; and what else `change` gives, in the order of the segments.
-    /// Segments run side by side: their products are too small to fill several cores one by one.
-    fn amend<T: Send>(
-        &self,
-        rows: Rows,
-        change: impl Fn(&Segment, Range<usize>) -> (Rows, T) + Sync,
-    ) -> (Rows, Vec<T>) {
-        let [count, width] = rows.dims();
-        let clipped = self.segments.iter().map(|s| (s, s.rows.start.min(count)..s.rows.end.min(count)));
-        let touched = clipped.filter(|(_, range)| !range.is_empty()).collect::<Vec<_>>();
-        if touched.is_empty() {
-            return (rows, Vec::new());
-        }
-        let changed = touched.par_iter().map(|(segment, range)| {
-            let (change, extra) = change(segment, range.clone());
-            (rows.clone().slice([range.clone(), 0..width]) + change, extra)
-        });
-        let mut parts = Vec::with_capacity(touched.len());
-        let mut extras = Vec::with_capacity(touched.len());
-        let mut done = 0;
-        for ((part, extra), (_, range)) in changed.collect::<Vec<_>>().into_iter().zip(&touched) {
-            if done < range.start {
-                parts.push(rows.clone().slice([done..range.start, 0..width]));
-            }
-            parts.push(part);
-            extras.push(extra);
-            done = range.end;
-        }
-        if done < count {
-            parts.push(rows.slice([done..count, 0..width]));
-        }
-        let rows = if parts.len() == 1 { parts.remove(0) } else { Rows::cat(parts, 0) };
-        (rows, extras)
+    /// The segments that reach into a pass of `count` rows, and which rows are theirs.
+    fn touched(&self, count: usize) -> impl Iterator<Item = (&Segment, Range<usize>)> {
+        let clipped = self.segments.iter().map(move |s| (s, s.rows.start.min(count)..s.rows.end.min(count)));
+        clipped.filter(|(_, rows)| !rows.is_empty())
     }
 }
 
@@ -179,8 +151,7 @@ impl Segment {
         let (shape, rank) = (bank.shape(), bank.shape().rank());
         let columns =
             route.candidates.iter().flat_map(|(_, weight)| std::iter::repeat_n(weight * shape.scale(), rank));
-        let columns = TensorData::new(columns.collect(), [1, route.candidates.len() * rank]);
-        let scale = Rows::from_data(columns, bank.device());
+        let columns = columns.collect();
         let candidates = route.candidates.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
         let owned = candidates.iter().map(|slot| bank.pairs(*slot)).collect::<Result<Vec<_>, _>>()?;
         let pairs = if let [pairs] = owned.as_slice() {
@@ -192,12 +163,45 @@ impl Segment {
             };
             (0..shape.sites().len()).map(wide).collect()
         };
-        Ok(Self { rows: route.rows.clone(), candidates, scale, pairs })
+        Ok(Self { rows: route.rows.clone(), candidates, columns, pairs })
     }
 
-    /// The scaled middle `x Aᵀ`: `[rows, n·r]`.
-    fn middle(&self, index: usize, x: Rows) -> Rows {
-        x.matmul(self.pairs[index].a.clone().transpose()) * self.scale.clone()
+    /// The scaled middle of `x` and a matrix of `n·r` columns: `[rows, n·r]`.
+    fn middle(&self, x: Matrix<'_>, rows: usize, wide: Matrix<'_>) -> Vec<f32> {
+        let columns = self.columns.len();
+        let mut middle = vec![0.0; rows * columns];
+        multiply(Target::set(&mut middle, columns), 1.0, x, wide);
+        host::wide(|| {
+            for row in middle.chunks_exact_mut(columns) {
+                row.iter_mut().zip(&self.columns).for_each(|(x, factor)| *x *= factor);
+            }
+        });
+        middle
+    }
+
+    /// Adds the change of this segment's rows to `y`.
+    fn forward(&self, pair: &Pair, x: &[f32], y: &mut [f32]) {
+        let ([wide, d_in], [d_out, _]) = (pair.a.dims(), pair.b.dims());
+        let (a, b, rows) = (numbers(&pair.a), numbers(&pair.b), x.len() / d_in);
+        let middle = self.middle(Matrix::dense(x, rows, d_in), rows, Matrix::dense(&a, wide, d_in).t());
+        let middle = Matrix::dense(&middle, rows, wide);
+        multiply(Target::add(y, d_out), 1.0, middle, Matrix::dense(&b, d_out, wide).t());
+    }
+
+    /// Adds the gradient of this segment's rows to `dx`; returns that of the pair.
+    fn backward(&self, pair: &Pair, x: &[f32], dy: &[f32], dx: &mut [f32]) -> Pair {
+        let ([wide, d_in], [d_out, _]) = (pair.a.dims(), pair.b.dims());
+        let (a, b, rows) = (numbers(&pair.a), numbers(&pair.b), x.len() / d_in);
+        let (x, dy) = (Matrix::dense(x, rows, d_in), Matrix::dense(dy, rows, d_out));
+        let a = Matrix::dense(&a, wide, d_in);
+        let middle = self.middle(x, rows, a.t());
+        let d_middle = self.middle(dy, rows, Matrix::dense(&b, d_out, wide));
+        let (middle, d_middle) = (Matrix::dense(&middle, rows, wide), Matrix::dense(&d_middle, rows, wide));
+        let (mut da, mut db) = (vec![0.0; wide * d_in], vec![0.0; d_out * wide]);
+        multiply(Target::set(&mut da, d_in), 1.0, d_middle.t(), x);
+        multiply(Target::set(&mut db, wide), 1.0, dy.t(), middle);
+        multiply(Target::add(dx, d_in), 1.0, d_middle, a);
+        Pair { a: host::tensor(da, [wide, d_in]), b: host::tensor(db, [d_out, wide]) }
     }
 
     /// The wide pair of gradients cut into those of the candidates.
@@ -217,6 +221,11 @@ impl Segment {
     }
 }
 
+#[expect(clippy::expect_used, reason = "a bank lies where the rows of its passes lie")]
+fn numbers(matrix: &Rows) -> Numbers {
+    Numbers::of(matrix).expect("a matrix in the memory of its rows")
+}
+
 impl Adapters for RoutedBank {
     fn adapts(&self, site: Site) -> bool {
         !self.segments.is_empty() && self.shape.index(site).is_some()
@@ -224,30 +233,40 @@ impl Adapters for RoutedBank {
 
     fn forward(&self, site: Site, x: &Rows, base: Rows) -> Rows {
         let Some(index) = self.shape.index(site) else { return base };
-        let d_in = x.dims()[1];
-        let change = |segment: &Segment, rows| {
-            let middle = segment.middle(index, x.clone().slice([rows, 0..d_in]));
-            (middle.matmul(segment.pairs[index].b.clone().transpose()), ())
+        let ([count, d_in], [_, d_out]) = (x.dims(), base.dims());
+        let Some(x_numbers) = Numbers::of(x) else { return twin::forward(self, index, x, base) };
+        let mut y = match host::into_numbers(base) {
+            Ok(y) => y,
+            Err(base) => return twin::forward(self, index, x, base),
         };
-        self.amend(base, change).0
+        for (segment, rows) in self.touched(count) {
+            let x = &x_numbers[rows.start * d_in..rows.end * d_in];
+            segment.forward(&segment.pairs[index], x, &mut y[rows.start * d_out..rows.end * d_out]);
+        }
+        host::tensor(y, [count, d_out])
     }
 
     fn backward(&mut self, site: Site, x: &Rows, dy: &Rows, dx: Rows) -> Rows {
         let Some(index) = self.shape.index(site) else { return dx };
-        let (d_in, d_out) = (x.dims()[1], dy.dims()[1]);
-        let change = |segment: &Segment, rows: Range<usize>| {
-            let pair = &segment.pairs[index];
-            let x = x.clone().slice([rows.clone(), 0..d_in]);
-            let dy = dy.clone().slice([rows, 0..d_out]);
-            let middle = segment.middle(index, x.clone());
-            let d_middle = dy.clone().matmul(pair.b.clone()) * segment.scale.clone();
-            let wide = Pair { a: d_middle.clone().transpose().matmul(x), b: dy.transpose().matmul(middle) };
-            (d_middle.matmul(pair.a.clone()), segment.split(self.shape.rank(), wide))
+        let ([count, d_in], [_, d_out]) = (x.dims(), dy.dims());
+        let (Some(x_numbers), Some(dy_numbers)) = (Numbers::of(x), Numbers::of(dy)) else {
+            return twin::backward(self, index, x, dy, dx);
         };
-        let (dx, found) = self.amend(dx, change);
-        for (slot, pair) in found.into_iter().flatten() {
+        let mut sum = match host::into_numbers(dx) {
+            Ok(sum) => sum,
+            Err(dx) => return twin::backward(self, index, x, dy, dx),
+        };
+        let mut found = Vec::new();
+        for (segment, rows) in self.touched(count) {
+            let x = &x_numbers[rows.start * d_in..rows.end * d_in];
+            let dy = &dy_numbers[rows.start * d_out..rows.end * d_out];
+            let dx = &mut sum[rows.start * d_in..rows.end * d_in];
+            let wide = segment.backward(&segment.pairs[index], x, dy, dx);
+            found.extend(segment.split(self.shape.rank(), wide));
+        }
+        for (slot, pair) in found {
             self.gradients.add(slot, index, pair);
         }
-        dx
+        host::tensor(sum, [count, d_in])
     }
 }

@@ -8,6 +8,7 @@ use common::{DOWN, GATE, adapter, distance, rows, shape, values};
 use jobs_lm::Rows;
 use jobs_lm::adapt::{Adapters, Projection, Site};
 use jobs_lora::{Adapter, Bank, BankError, Gradients, RoutedBank, Routing, SlotId};
+use proptest::prelude::*;
 
 /// A bank of adapters of seeds 0, 1, ….
 fn bank(count: u64) -> (Bank, Vec<SlotId>) {
@@ -181,4 +182,74 @@ fn slots_are_taken_and_reused_and_strangers_refused() {
     bank.take(slots[1]).unwrap();
     let gone = RoutedBank::new(&bank, &everywhere(&[(slots[1], 1.0)])).map(|_| ());
     assert_eq!(gone, Err(BankError::Empty(slots[1])));
+}
+
+/// What a tracked tensor goes through: Burn's own operations.
+fn twin(bank: &Bank, routing: &Routing, x: &Rows, dy: &Rows) -> (Rows, Rows, Gradients) {
+    let mut routed = RoutedBank::new(bank, routing).unwrap();
+    let [count, width] = x.dims();
+    let (x, dy) = (x.clone().autodiff(), dy.clone().autodiff());
+    let y = routed.forward(GATE, &x, rows(90, dy.dims()).autodiff());
+    let dx = routed.backward(GATE, &x, &dy, rows(91, [count, width]).autodiff());
+    (y.without_autodiff(), dx.without_autodiff(), routed.into_gradients())
+}
+
+/// `Σ y · dy`, added up in f64.
+fn along(y: &[f32], dy: &[f32]) -> f64 {
+    y.iter().zip(dy).map(|(y, dy)| f64::from(*y) * f64::from(*dy)).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Segments of unequal lengths, some of one row, some without candidates; slots in none, one or several of them.
+    #[test]
+    fn any_routing_agrees_with_its_twin_and_with_differences(
+        routes in prop::collection::vec((1_usize..12, prop::collection::vec((0_usize..4, -1.0_f32..1.0), 0..4)), 1..5),
+        seed: u64,
+    ) {
+        let (mut bank, slots) = bank(4);
+        let count = routes.iter().map(|(length, _)| length).sum();
+        let (x, dy) = (rows(seed, [count, 12]), rows(seed ^ 1, [count, 20]));
+        let mut routing = Routing::new();
+        let mut start = 0;
+        for (length, candidates) in &routes {
+            let candidates = candidates.iter().map(|(slot, weight)| (slots[*slot], *weight));
+            routing.push(start..start + length, candidates.collect());
+            start += length;
+        }
+        let (got, expected) = (run(&bank, &routing, &x, &dy), twin(&bank, &routing, &x, &dy));
+        prop_assert!(distance(&values(&got.0), &values(&expected.0)) < 1e-4);
+        prop_assert!(distance(&values(&got.1), &values(&expected.1)) < 1e-4);
+        prop_assert_eq!(got.2.slots().collect::<Vec<_>>(), expected.2.slots().collect::<Vec<_>>());
+        let value = |bank: &Bank, x: &Rows| {
+            let y = RoutedBank::new(bank, &routing).unwrap().forward(GATE, x, rows(90, [count, 20]));
+            along(&values(&y), &values(&dy))
+        };
+        let step = 1e-2_f32;
+        let close = |difference: f64, gradient: f64| (difference - gradient).abs() < 2e-2 * (1.0 + gradient.abs());
+        let direction = rows(seed ^ 2, [count, 12]);
+        let at = |sign: f32| value(&bank, &(x.clone() + direction.clone() * (sign * step)));
+        let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+        // `dx` came on top of rows that were there.
+        let dx = values(&(got.1 - rows(91, [count, 12])));
+        prop_assert!(close(difference, along(&dx, &values(&direction))));
+        for slot in slots {
+            let gradient = got.2.flat(slot, &shape());
+            prop_assert!(distance(&gradient, &expected.2.flat(slot, &shape())) < 1e-4);
+            let original = bank.take(slot).unwrap();
+            let direction = common::numbers(seed ^ 3, gradient.len());
+            let mut at = |sign: f32| {
+                let moved = original.values().iter().zip(&direction).map(|(x, d)| x + sign * step * d);
+                assert_eq!(bank.insert(Adapter::from_values(&shape(), moved.collect()).unwrap()).unwrap(), slot);
+                let value = value(&bank, &x);
+                bank.take(slot).unwrap();
+                value
+            };
+            let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+            prop_assert_eq!(bank.insert(original).unwrap(), slot);
+            // The change is bilinear in A and B, so only rounding stands between the two.
+            prop_assert!(close(difference, along(&gradient, &direction)));
+        }
+    }
 }

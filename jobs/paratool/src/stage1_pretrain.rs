@@ -86,7 +86,7 @@ pub fn task(
     };
     let pretraining = Pretraining { samples: samples.len(), dropped, epochs: spec.epochs };
     let optimizer = AdamW { lr: spec.lr, weight_decay: spec.weight_decay, ..AdamW::default() };
-    let seed = seed::derive(&job.to_string(), "order");
+    let seed = Some(seed::derive(&job.to_string(), "order"));
     let schedule = Schedule::default();
     Ok((SlotTask { id, samples, epochs: spec.epochs, seed, optimizer, schedule, start }, pretraining))
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use jobs_data::set::TrainingSet;
 use jobs_data::trace::Trace;
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::Decoder;
+use jobs_lm::decoder::{Decoder, Recompute};
 use jobs_lora::{
     AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, peft,
 };
@@ -355,7 +355,8 @@ impl<'a> Training<'a> {
         }
         let mut routed = RoutedBank::new(bank, &routing).map_err(Failure::data)?;
         let shares = vec![share; lessons.len()];
-        let losses = self.inputs.decoder.train_pass_weighted(&packed, &shares, &mut routed, None);
+        let losses =
+            self.inputs.decoder.train_pass_weighted(&packed, &shares, &mut routed, None, Recompute::Nothing);
         Ok((losses.into_iter().map(f64::from).sum(), routed.into_gradients()))
     }
 

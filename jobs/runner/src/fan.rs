@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobs_data::set::TrainingSet;
+use jobs_lm::decoder::Recompute;
 use jobs_lora::AdapterShape;
 use jobs_paratool::stage1_pretrain::{self, Pretraining};
 use jobs_spec::job::{FanLimits, PretrainSpec, input};
@@ -59,7 +60,11 @@ impl FanLane {
             if lane_fan.as_ref().is_some_and(|fan| !fan.is_empty()) {
                 return Err(JobError::new(ErrorCode::Internal, "the lane runs another fan"));
             }
-            let config = FanConfig { slots: limits.slots, tokens_per_pass: limits.tokens_per_pass };
+            let config = FanConfig {
+                slots: limits.slots,
+                tokens_per_pass: limits.tokens_per_pass,
+                recompute: Recompute::Nothing,
+            };
             let fan = Fan::new(decoder, &shape, config);
             *lane_fan = Some(Self { fan, base: base.clone(), shape, active: HashMap::new() });
         }

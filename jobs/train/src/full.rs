@@ -1,10 +1,9 @@
 //! Training of a whole model from nothing: every weight by AdamW, several samples a step.
 
-use burn::tensor::TensorData;
 use jobs_lm::Rows;
 use jobs_lm::adapt::NoAdapters;
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::{Decoder, UnknownToken};
+use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
 use jobs_lm::params::WeightGrads;
 use jobs_lora::{AdamW, Moments};
 use rayon::prelude::*;
@@ -160,16 +159,10 @@ impl FullTrainer {
         self.turn(step);
         let batch = self.batch(step);
         let tokens = batch.iter().map(|sample| sample.tokens()).sum();
-        let (losses, mut grads) = self.pass(&batch);
+        let (losses, grads) = self.pass(&batch);
         let fault = |fault| FullError::NonFinite(step, fault);
         let loss = guard::loss(losses.iter().sum::<f32>() / losses.len() as f32).map_err(fault)?;
-        let mut gradient = Vec::with_capacity(self.values.len());
-        for parameter in self.decoder.parameters() {
-            match grads.take(&parameter.name) {
-                Some(numbers) => gradient.extend(numbers),
-                None => gradient.resize(gradient.len() + parameter.shape.iter().product::<usize>(), 0.0),
-            }
-        }
+        let gradient = self.summed(&grads);
         let optimizer = &self.config.optimizer;
         let rate = optimizer.lr * self.config.schedule.factor(step, total);
         let norm = optimizer.step(rate, &mut self.values, &gradient, &mut self.moments);
@@ -197,8 +190,8 @@ impl FullTrainer {
         chosen.map(|&index| &self.samples[index]).collect()
     }
 
-    /// The samples' losses, and the gradient of their mean, summed over parts that run side by side.
-    fn pass(&self, samples: &[&Sample]) -> (Vec<f32>, WeightGrads) {
+    /// The samples' losses, and the gradients of their mean by parts that run side by side.
+    fn pass(&self, samples: &[&Sample]) -> (Vec<f32>, Vec<WeightGrads>) {
         let share = 1.0 / samples.len() as f32;
         let parts = cut(samples.iter().map(|sample| sample.tokens()), PARTS).into_par_iter().map(|part| {
             let mut batch = PackedBatch::learning_prompts(self.config.prompt_weight);
@@ -206,16 +199,31 @@ impl FullTrainer {
                 batch.push(prompt, completion);
             }
             let (weights, mut grads) = (vec![share; batch.segments().len()], WeightGrads::new());
-            let losses =
-                self.decoder.train_pass_weighted(&batch, &weights, &mut NoAdapters, Some(&mut grads));
+            let losses = self.decoder.train_pass_weighted(
+                &batch,
+                &weights,
+                &mut NoAdapters,
+                Some(&mut grads),
+                Recompute::Nothing,
+            );
             (losses, grads)
         });
-        let (mut losses, mut sum) = (Vec::with_capacity(samples.len()), WeightGrads::new());
-        for (part, grads) in parts.collect::<Vec<_>>() {
-            losses.extend(part);
-            sum.merge(grads);
+        let (losses, grads): (Vec<_>, Vec<_>) = parts.collect::<Vec<_>>().into_iter().unzip();
+        (losses.concat(), grads)
+    }
+
+    /// The sum of the parts' gradients, in the order of the parts, as flat as the values.
+    fn summed(&self, parts: &[WeightGrads]) -> Vec<f32> {
+        let mut sum = vec![0.0; self.values.len()];
+        let mut rest = sum.as_mut_slice();
+        let mut own = Vec::new();
+        for parameter in self.decoder.parameters() {
+            let (these, behind) = rest.split_at_mut(parameter.len());
+            own.push((&parameter.name, these));
+            rest = behind;
         }
-        (losses, sum)
+        own.into_par_iter().for_each(|(name, sum)| parts.iter().for_each(|grads| grads.add_to(name, sum)));
+        sum
     }
 
     fn steps_an_epoch(&self) -> u64 {
@@ -231,12 +239,13 @@ impl FullTrainer {
     /// Gives the decoder the trained numbers.
     fn install(&mut self) {
         let mut rest = self.values.as_slice();
+        let mut own = Vec::new();
         for parameter in self.decoder.parameters_mut() {
-            let (dims, device) = (parameter.value.dims(), parameter.value.device());
-            let (own, behind) = rest.split_at(dims.iter().product());
-            parameter.value = Rows::from_data(TensorData::new(own.to_vec(), dims), &device);
+            let (numbers, behind) = rest.split_at(parameter.len());
+            own.push((parameter, numbers));
             rest = behind;
         }
+        own.into_par_iter().for_each(|(parameter, numbers)| parameter.set(numbers.to_vec()));
     }
 }
 

@@ -176,7 +176,7 @@ pub(crate) enum Order {
 }
 
 /// Share of requests in their own order under [`Order::MostlyTools`].
-const OWN_ORDER: f64 = 0.1;
+const OWN_ORDER: f64 = 0.03;
 
 /// A merged request: its text, the tools with the calls in the order to make them.
 pub(crate) struct Composed {

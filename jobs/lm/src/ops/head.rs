@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 
 use super::linear::{self, Multiply};
-use super::{embedding, host};
+use super::{embedding, host, to_host};
 use crate::Rows;
 use crate::batch::PackedBatch;
 
@@ -35,9 +35,8 @@ pub fn losses(hidden: &Rows, weight: &Tensor<2>, batch: &PackedBatch) -> Vec<f32
     let mut row_losses = Vec::with_capacity(learnt.targets.len());
     for chunk in learnt.chunks(weight.dims()[0]) {
         let x = learnt.rows(hidden, &chunk);
-        row_losses.extend(
-            cross_entropy(logits(&x, weight, Multiply::Together), learnt.target_column(hidden, &chunk)).0,
-        );
+        let logits = logits(&x, weight, Multiply::Together);
+        row_losses.extend(cross_entropy(logits, &learnt.targets[chunk.clone()], &vec![1.0; chunk.len()]).0);
     }
     learnt.means(&row_losses)
 }
@@ -56,12 +55,9 @@ pub fn train(
     let (mut dx, mut d_weight) = (Vec::new(), None::<Tensor<2>>);
     for chunk in learnt.chunks(weight.dims()[0]) {
         let x = learnt.rows(hidden, &chunk);
-        let targets = learnt.target_column(hidden, &chunk);
-        let (losses, p) = cross_entropy(logits(&x, weight, Multiply::Together), targets.clone());
+        let logits = logits(&x, weight, Multiply::Together);
+        let (losses, d_logits) = cross_entropy(logits, &learnt.targets[chunk.clone()], &scales[chunk]);
         row_losses.extend(losses);
-        let scale = TensorData::new(scales[chunk.clone()].to_vec(), [chunk.len(), 1]);
-        let scale = Tensor::<2>::from_data(scale, &hidden.device());
-        let d_logits = (p * scale.clone()).scatter(1, targets, scale.neg(), IndexingUpdateOp::Add);
         if want_weight {
             let part = linear::backward_weight(&x, &d_logits);
             d_weight = Some(match d_weight {
@@ -74,14 +70,41 @@ pub fn train(
     Outcome { losses: learnt.means(&row_losses), d_hidden: learnt.spread(dx, hidden), d_weight }
 }
 
-/// Each row's loss, and the probabilities.
-fn cross_entropy(logits: Rows, targets: Tensor<2, Int>) -> (Vec<f32>, Rows) {
-    let target = logits.clone().gather(1, targets);
+/// Each row's loss, and the gradient of `Σ scale · loss` with respect to the logits.
+fn cross_entropy(logits: Rows, targets: &[u32], scales: &[f32]) -> (Vec<f32>, Rows) {
+    let shape = logits.dims();
+    let mut numbers = match host::into_numbers(logits) {
+        Ok(numbers) => numbers,
+        Err(logits) => return twin_cross_entropy(logits, targets, scales),
+    };
+    let mut losses = vec![0.0; targets.len()];
+    host::wide(|| {
+        let given = targets.iter().zip(scales);
+        for ((row, loss), (&target, &scale)) in numbers.chunks_exact_mut(shape[1]).zip(&mut losses).zip(given)
+        {
+            let score = row[target as usize];
+            let (top, sum) = host::exp_row(row);
+            *loss = top + sum.ln() - score;
+            let share = scale / sum;
+            row.iter_mut().for_each(|p| *p *= share);
+            row[target as usize] -= scale;
+        }
+    });
+    (losses, host::tensor(numbers, shape))
+}
+
+/// [`cross_entropy`] by Burn's operations.
+fn twin_cross_entropy(logits: Rows, targets: &[u32], scales: &[f32]) -> (Vec<f32>, Rows) {
+    let device = logits.device();
+    let targets = embedding::indices(targets, &device).unsqueeze_dim(1);
+    let scale = Rows::from_data(TensorData::new(scales.to_vec(), [scales.len(), 1]), &device);
+    let target = logits.clone().gather(1, targets.clone());
     let top = logits.clone().max_dim(1);
     let p = softmax(logits, 1);
     // The largest probability is exp(0) over the sum, so it holds the logarithm of the sum.
     let log_sum = top - p.clone().max_dim(1).log();
-    (host(log_sum - target), p)
+    let d_logits = (p * scale.clone()).scatter(1, targets, scale.neg(), IndexingUpdateOp::Add);
+    (to_host(log_sum - target), d_logits)
 }
 
 /// The rows of a batch that something is learnt from, one behind the other.
@@ -115,10 +138,6 @@ impl<'a> Learnt<'a> {
             before += rows.len();
         }
         Tensor::cat(parts, 0)
-    }
-
-    fn target_column(&self, hidden: &Rows, chunk: &Range<usize>) -> Tensor<2, Int> {
-        embedding::indices(&self.targets[chunk.clone()], &hidden.device()).unsqueeze_dim(1)
     }
 
     /// Weight of each row in the sum: its segment's weight over the count of the completion, or the prompt's share over that of the prompt.

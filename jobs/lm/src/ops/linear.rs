@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::host::{self, Matrix, Numbers, Target, multiply};
 use crate::Rows;
 
 /// `x w` with `x` of shape `[rows, in]` and `w` of shape `[in, out]`, each row's bits the same whatever rows stand beside it.
@@ -41,10 +42,14 @@ pub enum Multiply {
 
 /// `y = x Wᵀ + b`.
 pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>, multiply: Multiply) -> Rows {
-    let (x, w) = (x.clone(), weight.clone().transpose());
+    let general = multiply == Multiply::Together && x.dims()[0] >= least_rows(weight.dims()[0]);
+    if let Some(y) = general.then(|| kernel(x, weight, Side::Output, bias)).flatten() {
+        return y;
+    }
+    let w = weight.clone().transpose();
     let y = match multiply {
-        Multiply::Together => product(x, w),
-        Multiply::OneByOne => product_one_by_one(x, w),
+        Multiply::Together => product(x.clone(), w),
+        Multiply::OneByOne => product_one_by_one(x.clone(), w),
     };
     match bias {
         Some(bias) => y + bias.clone(),
@@ -54,7 +59,34 @@ pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>, multiply:
 
 /// `dx = dy W`.
 pub fn backward_input(dy: &Rows, weight: &Tensor<2>) -> Rows {
-    product(dy.clone(), weight.clone())
+    let general = dy.dims()[0] >= least_rows(weight.dims()[1]);
+    let dx = general.then(|| kernel(dy, weight, Side::Input, None)).flatten();
+    dx.unwrap_or_else(|| product(dy.clone(), weight.clone()))
+}
+
+/// Which side of a projection a product gives.
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+}
+
+/// A product of enough rows for the general path, into rows that hold the bias already.
+fn kernel(x: &Rows, weight: &Tensor<2>, side: Side, bias: Option<&Tensor<2>>) -> Option<Rows> {
+    let ([rows, depth], [output, input]) = (x.dims(), weight.dims());
+    let (x, w) = (Numbers::of(x)?, Numbers::of(weight)?);
+    let w = Matrix::dense(&w, output, input);
+    let (w, width) = match side {
+        Side::Output => (w.t(), output),
+        Side::Input => (w, input),
+    };
+    let mut y = match bias {
+        Some(bias) => Numbers::of(bias)?.repeat(rows),
+        None => vec![0.0; rows * width],
+    };
+    let target = if bias.is_some() { Target::add(&mut y, width) } else { Target::set(&mut y, width) };
+    multiply(target, 1.0, Matrix::dense(&x, rows, depth), w);
+    Some(host::tensor(y, [rows, width]))
 }
 
 /// `dW = dyᵀ x`, summed over all rows.

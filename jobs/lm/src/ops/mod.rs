@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod head;
+pub mod host;
 pub mod layer_norm;
 pub mod linear;
 pub mod rms_norm;
@@ -15,10 +16,12 @@ pub mod swiglu;
 use burn::tensor::Tensor;
 
 /// Copies a tensor to the host.
-pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     #[expect(clippy::expect_used, reason = "every tensor here is f32; a device that fails cannot go on")]
     tensor.try_into_vec_as::<f32>().expect("an f32 tensor on a working device")
 }
 
+#[cfg(test)]
+mod random_shapes;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::host::{self, Numbers};
 use crate::Rows;
 
 /// What the backward pass needs.
@@ -15,20 +16,88 @@ pub struct Saved {
 
 /// The normed rows and what [`backward`] needs.
 pub fn forward(x: Rows, weight: &Tensor<2>, eps: f64) -> (Rows, Saved) {
-    let scale = (x.clone().square().mean_dim(1) + eps).sqrt().recip();
-    let y = x.clone() * scale.clone() * weight.clone();
-    (y, Saved { x, scale })
+    let (Some(numbers), Some(w)) = (Numbers::of(&x), Numbers::of(weight)) else {
+        return twin_forward(x, weight, eps);
+    };
+    let [rows, width] = x.dims();
+    let (mut y, mut scales) = (vec![0.0; rows * width], vec![0.0; rows]);
+    host::wide(|| {
+        let given = numbers.chunks_exact(width).zip(y.chunks_exact_mut(width));
+        for ((x, y), scale) in given.zip(&mut scales) {
+            let mean = host::sum2(x, x, |a, b| a * b) / width as f32;
+            *scale = 1.0 / (mean + eps as f32).sqrt();
+            scaled(x, *scale, &w, y);
+        }
+    });
+    (host::tensor(y, [rows, width]), Saved { x, scale: host::tensor(scales, [rows, 1]) })
+}
+
+/// The normed rows once more, with the bits that [`forward`] gave.
+pub fn normed(saved: &Saved, weight: &Tensor<2>) -> Rows {
+    let (Some(x), Some(w), Some(scales)) =
+        (Numbers::of(&saved.x), Numbers::of(weight), Numbers::of(&saved.scale))
+    else {
+        return saved.x.clone() * saved.scale.clone() * weight.clone();
+    };
+    let [rows, width] = saved.x.dims();
+    let mut y = vec![0.0; rows * width];
+    host::wide(|| {
+        for ((x, y), &scale) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(&*scales) {
+            scaled(x, scale, &w, y);
+        }
+    });
+    host::tensor(y, [rows, width])
+}
+
+/// One row, `y = x · scale · w`.
+#[inline(always)]
+fn scaled(x: &[f32], scale: f32, w: &[f32], y: &mut [f32]) {
+    for ((y, &x), &w) in y.iter_mut().zip(x).zip(w) {
+        *y = x * scale * w;
+    }
 }
 
 /// `dx`, given `dy`.
 pub fn backward(saved: &Saved, weight: &Tensor<2>, dy: &Rows) -> Rows {
-    let unit = saved.x.clone() * saved.scale.clone();
-    let d_unit = dy.clone() * weight.clone();
-    let along = (d_unit.clone() * unit.clone()).mean_dim(1);
-    (d_unit - unit * along) * saved.scale.clone()
+    let (Some(x), Some(scales)) = (Numbers::of(&saved.x), Numbers::of(&saved.scale)) else {
+        return twin_backward(saved, weight, dy);
+    };
+    let (Some(w), Some(dy)) = (Numbers::of(weight), Numbers::of(dy)) else {
+        return twin_backward(saved, weight, dy);
+    };
+    let [rows, width] = saved.x.dims();
+    let mut dx = vec![0.0; rows * width];
+    host::wide(|| {
+        let given = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(&*scales);
+        for (dx, ((x, dy), &scale)) in dx.chunks_exact_mut(width).zip(given) {
+            for ((d_unit, &dy), &w) in dx.iter_mut().zip(dy).zip(&*w) {
+                *d_unit = dy * w;
+            }
+            let along = host::sum2(dx, x, |d_unit, x| d_unit * (x * scale)) / width as f32;
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx = (*dx - x * scale * along) * scale;
+            }
+        }
+    });
+    host::tensor(dx, [rows, width])
 }
 
 /// `dw`, a row `[1, features]`, summed over all rows.
 pub fn backward_weight(saved: &Saved, dy: &Rows) -> Tensor<2> {
     (dy.clone() * saved.x.clone() * saved.scale.clone()).sum_dim(0)
+}
+
+/// [`forward`] by Burn's operations.
+pub(super) fn twin_forward(x: Rows, weight: &Tensor<2>, eps: f64) -> (Rows, Saved) {
+    let scale = (x.clone().square().mean_dim(1) + eps).sqrt().recip();
+    let y = x.clone() * scale.clone() * weight.clone();
+    (y, Saved { x, scale })
+}
+
+/// [`backward`] by Burn's operations.
+pub(super) fn twin_backward(saved: &Saved, weight: &Tensor<2>, dy: &Rows) -> Rows {
+    let unit = saved.x.clone() * saved.scale.clone();
+    let d_unit = dy.clone() * weight.clone();
+    let along = (d_unit.clone() * unit.clone()).mean_dim(1);
+    (d_unit - unit * along) * saved.scale.clone()
 }

@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::host::{self, Numbers};
 use crate::config::{Rope, RopeScaling};
 
 /// Cosines and sines of every row's angles, each `[rows, 1, head_dim / 2]`.
@@ -34,21 +35,49 @@ impl Rotation {
 
     /// Turns `[rows, heads, head_dim]` forward.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        turn(x, &self.cos, &self.sin)
+        turn(x, &self.cos, &self.sin, 1.0)
     }
 
     /// The gradient of [`Self::forward`]: the same turn backward.
     pub fn backward(&self, dy: Tensor<3>) -> Tensor<3> {
-        turn(dy, &self.cos, &self.sin.clone().neg())
+        turn(dy, &self.cos, &self.sin, -1.0)
     }
 }
 
-fn turn(x: Tensor<3>, cos: &Tensor<3>, sin: &Tensor<3>) -> Tensor<3> {
+/// Turns every pair by its angle; `direction` is 1 or −1.
+fn turn(x: Tensor<3>, cos: &Tensor<3>, sin: &Tensor<3>, direction: f32) -> Tensor<3> {
     let [rows, heads, width] = x.dims();
+    let (Some(cosines), Some(sines)) = (Numbers::of(cos), Numbers::of(sin)) else {
+        return twin_turn(x, cos, sin, direction);
+    };
+    let mut numbers = match host::into_numbers(x) {
+        Ok(numbers) => numbers,
+        Err(x) => return twin_turn(x, cos, sin, direction),
+    };
+    let half = width / 2;
+    host::wide(|| {
+        let angles = cosines.chunks_exact(half).zip(sines.chunks_exact(half));
+        for (row, (cos, sin)) in numbers.chunks_exact_mut(heads * width).zip(angles) {
+            for head in row.chunks_exact_mut(width) {
+                let (first, second) = head.split_at_mut(half);
+                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    let sin = sin * direction;
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    });
+    host::tensor(numbers, [rows, heads, width])
+}
+
+/// [`turn`] by Burn's operations.
+fn twin_turn(x: Tensor<3>, cos: &Tensor<3>, sin: &Tensor<3>, direction: f32) -> Tensor<3> {
+    let [rows, heads, width] = x.dims();
+    let sin = sin.clone() * direction;
     let a = x.clone().slice([0..rows, 0..heads, 0..width / 2]);
     let b = x.slice([0..rows, 0..heads, width / 2..width]);
     let first = a.clone() * cos.clone() - b.clone() * sin.clone();
-    let second = b * cos.clone() + a * sin.clone();
+    let second = b * cos.clone() + a * sin;
     Tensor::cat(vec![first, second], 2)
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha12Rng;
 use super::attention::{self, Heads, Sight};
 use super::linear::Multiply;
 use super::rotary::Rotation;
-use super::{embedding, head, host, linear, rms_norm, swiglu};
+use super::{embedding, head, linear, rms_norm, swiglu, to_host};
 use crate::batch::PackedBatch;
 use crate::config::{Rope, RopeScaling};
 
@@ -42,7 +42,7 @@ macro_rules! twin_gradients {
 
 fn assert_same<const D: usize>(got: Tensor<D>, twin: Tensor<D>) {
     assert_eq!(got.dims(), twin.dims());
-    for (index, (a, b)) in host(got).into_iter().zip(host(twin)).enumerate() {
+    for (index, (a, b)) in to_host(got).into_iter().zip(to_host(twin)).enumerate() {
         assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "at {index}: {a}, twin {b}");
     }
 }
@@ -69,9 +69,9 @@ fn products_of_few_rows_have_the_bits_of_many() {
     {
         let x = draw.plain([80, depth]);
         for w in [draw.plain([depth, width]), draw.plain([width, depth]).transpose()] {
-            let all = host(linear::product(x.clone(), w.clone()));
+            let all = to_host(linear::product(x.clone(), w.clone()));
             for rows in [0..1, 3..5, 10..17, 0..64, 15..80] {
-                let some = host(linear::product(x.clone().slice(rows.clone()), w.clone()));
+                let some = to_host(linear::product(x.clone().slice(rows.clone()), w.clone()));
                 let same = all[rows.start * width..rows.end * width].iter().zip(&some);
                 assert!(
                     same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()),
@@ -101,8 +101,8 @@ fn rotary_positions() {
     let rope = Rope { theta: 1e4, scaling: RopeScaling::None };
     let rotation = Rotation::new(&rope, 6, &[0, 1, 2, 0, 1], &Device::flex());
     let (x, dy) = (draw.plain([5, 2, 6]), draw.plain([5, 2, 6]));
-    let y = host(rotation.forward(x.clone()));
-    let x = host(x);
+    let y = to_host(rotation.forward(x.clone()));
+    let x = to_host(x);
     for (row, position) in [0.0_f64, 1.0, 2.0, 0.0, 1.0].into_iter().enumerate() {
         for (head, pair) in (0..2).flat_map(|head| (0..3).map(move |pair| (head, pair))) {
             let (sin, cos) = (position * 1e4_f64.powf(-(pair as f64) / 3.0)).sin_cos();
@@ -212,7 +212,7 @@ fn head_and_cross_entropy() {
         Tensor::cat(picked.collect(), 0).mean().neg()
     };
     let (first, last) = (mean([(2, 4), (3, 5), (0, 0)], 2), mean([(6, 0), (7, 8), (8, 8)], 3));
-    let losses = [host(first.clone())[0], 0.0, host(last.clone())[0]];
+    let losses = [to_host(first.clone())[0], 0.0, to_host(last.clone())[0]];
     let outcome = head::train(&hidden, &weight, &batch, &weights, true);
     for got in [&outcome.losses, &head::losses(&hidden, &weight, &batch)] {
         assert!(got.iter().zip(losses).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}, twin {losses:?}");
@@ -235,7 +235,7 @@ fn prompts_are_learnt_where_they_count() {
     let completion = (loss(2, 4) + loss(3, 5)) / 2.0;
     let prompts = (loss(0, 2) + loss(1, 3)) / 2.0 + loss(5, 8);
     let outcome = head::train(&hidden, &weight, &batch, &[1.0, 1.0], true);
-    assert!((outcome.losses[0] - host(completion.clone())[0]).abs() < 1e-5 && outcome.losses[1] == 0.0);
+    assert!((outcome.losses[0] - to_host(completion.clone())[0]).abs() < 1e-5 && outcome.losses[1] == 0.0);
     let gradients = (completion + prompts * 0.5).backward();
     assert_same(outcome.d_hidden, th.grad(&gradients).unwrap());
     assert_same(outcome.d_weight.unwrap(), tw.grad(&gradients).unwrap());

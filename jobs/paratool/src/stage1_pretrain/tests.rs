@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
+use jobs_lm::decoder::Recompute;
 use jobs_spec::manifest::Pretrain;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent};
 use proto::id::Digest;
@@ -15,7 +16,7 @@ fn spec(world: &World, tool: usize, stage: &Pretrain) -> PretrainSpec {
 /// Trains tools together; returns their adapters in order, with the exported figures.
 fn trained(world: &World, tools: &[usize], stage: &Pretrain) -> Vec<(Adapter, serde_json::Value)> {
     let shape = shape(world.decoder.config(), stage.rank, stage.alpha).unwrap();
-    let config = FanConfig { slots: tools.len(), tokens_per_pass: 120 };
+    let config = FanConfig { slots: tools.len(), tokens_per_pass: 120, recompute: Recompute::Nothing };
     let mut fan = Fan::new(Arc::clone(&world.decoder), &shape, config);
     let mut known = Vec::new();
     for &tool in tools {

@@ -1,5 +1,6 @@
 //! The runner's commands, one file each.
 
+mod bench;
 mod peft;
 mod pipe;
 mod score;
@@ -29,6 +30,9 @@ enum Command {
     Score(score::Score),
     /// Make traces and held-out entries from tool definitions.
     Synthesize(synthesize::Args),
+    /// Measure how fast this machine is.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Read a PEFT adapter, write it again, compute logits with it.
     Peft(peft::Args),
 }
@@ -49,6 +53,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Score(command) => score::run(&command),
         Command::Synthesize(args) => synthesize::run(&args),
+        Command::Bench(command) => bench::run(&command),
         Command::Peft(args) => peft::run(&args),
     };
     done.unwrap_or_else(|error| {

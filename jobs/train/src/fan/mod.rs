@@ -10,8 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::{Decoder, UnknownToken};
-use jobs_lora::{Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId};
+use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
+use jobs_lora::{
+    Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, Step,
+};
 use rayon::prelude::*;
 
 pub use task::{SlotEvent, SlotTask, Start, TaskId};
@@ -28,6 +30,8 @@ pub struct FanConfig {
     pub slots: usize,
     /// Token budget of one pass. A longer sample has a pass of its own.
     pub tokens_per_pass: usize,
+    /// What passes compute again to save memory.
+    pub recompute: Recompute,
 }
 
 /// Why a fan refuses.
@@ -77,6 +81,14 @@ struct Running {
     order: Vec<usize>,
 }
 
+/// What one pass did for a task.
+struct Stepped {
+    tokens: usize,
+    loss: f32,
+    /// The norm of the gradient, or what was not finite.
+    norm: Result<f64, Fault>,
+}
+
 impl Running {
     fn sample(&self) -> &Sample {
         let count = self.task.samples.len();
@@ -85,10 +97,11 @@ impl Running {
 
     /// Draws the order of the epoch that the next step belongs to, if it begins one.
     fn turn(&mut self) {
-        let count = self.task.samples.len() as u64;
-        let (epoch, cursor) = (self.moments.steps / count, self.moments.steps % count);
+        let count = self.task.samples.len();
+        let (epoch, cursor) = (self.moments.steps / count as u64, self.moments.steps % count as u64);
         if cursor == 0 || self.order.is_empty() {
-            self.order = order(self.task.seed, epoch, self.task.samples.len());
+            let given = || (0..count).collect();
+            self.order = self.task.seed.map_or_else(given, |seed| order(seed, epoch, count));
         }
     }
 }
@@ -152,19 +165,44 @@ impl Fan {
     /// # Errors
     /// When a slot lost its adapter, which only a defect of the fan could cause.
     pub fn pass(&mut self) -> Result<Vec<SlotEvent>, FanError> {
-        let chosen = self.choose();
-        let tokens = chosen.iter().map(|running| running.sample().tokens());
-        let parts = parts::cut(tokens, rayon::current_num_threads());
-        let parts = parts.into_par_iter().map(|part| self.part(&chosen[part]));
+        let mut chosen = self.choose();
+        let tokens = chosen.iter().map(|running| running.sample().tokens()).collect::<Vec<_>>();
+        let runs = parts::cut(tokens.iter().copied(), rayon::current_num_threads());
+        let parts = runs.par_iter().map(|run| self.part(&chosen[run.clone()]));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        let mut chosen = chosen.into_iter();
+        let gradients = runs.iter().zip(&parts).flat_map(|(run, (_, g))| std::iter::repeat_n(g, run.len()));
+        let losses = parts.iter().flat_map(|(losses, _)| losses).copied().collect::<Vec<_>>();
+        let norms = self.update(&mut chosen, &losses, gradients)?;
         let mut events = Vec::new();
-        for (losses, gradients) in parts {
-            for (loss, running) in losses.into_iter().zip(&mut chosen) {
-                self.step(running, loss, &gradients, &mut events)?;
-            }
+        for (((running, tokens), loss), norm) in chosen.into_iter().zip(tokens).zip(losses).zip(norms) {
+            self.settle(running, Stepped { tokens, loss, norm }, &mut events)?;
         }
         Ok(events)
+    }
+
+    /// Steps the tasks of a pass; for each the norm of its gradient, or what was not finite.
+    fn update<'a>(
+        &mut self,
+        chosen: &mut [Running],
+        losses: &[f32],
+        gradients: impl Iterator<Item = &'a Gradients>,
+    ) -> Result<Vec<Result<f64, Fault>>, FanError> {
+        let ids = chosen.iter().map(|running| running.task.id.clone()).collect::<Vec<_>>();
+        let finite = losses.iter().map(|loss| guard::loss(*loss)).collect::<Vec<_>>();
+        let sound = chosen.iter_mut().zip(gradients).zip(&finite).filter(|(_, loss)| loss.is_ok());
+        let steps = sound.map(|((running, gradients), _)| {
+            let Running { task, slot, moments, .. } = running;
+            let rate = task.optimizer.lr * task.schedule.factor(moments.steps, task.total());
+            Step { slot: *slot, optimizer: task.optimizer, rate, gradients, moments }
+        });
+        let mut stepped = self.bank.steps(steps.collect()).into_iter();
+        let outcomes = finite.into_iter().zip(ids).map(|(loss, id)| match loss.map(|_| stepped.next()) {
+            Err(fault) => Ok(Err(fault)),
+            Ok(Some(Ok(norm))) => Ok(Ok(norm)),
+            Ok(Some(Err(BankError::NonFinite(..))) | None) => Ok(Err(Fault::Gradient)),
+            Ok(Some(Err(error))) => Err(FanError::Bank(id, error)),
+        });
+        outcomes.collect()
     }
 
     /// Losses and gradients of some tasks' next samples.
@@ -179,7 +217,9 @@ impl Fan {
         let Some(first) = tasks.first() else { return Ok((Vec::new(), Gradients::default())) };
         let routed = RoutedBank::new(&self.bank, &routing);
         let mut routed = routed.map_err(|error| FanError::Bank(first.task.id.clone(), error))?;
-        let losses = self.decoder.train_pass(&batch, &mut routed, None);
+        let weights = vec![1.0; tasks.len()];
+        let recompute = self.config.recompute;
+        let losses = self.decoder.train_pass_weighted(&batch, &weights, &mut routed, None, recompute);
         Ok((losses, routed.into_gradients()))
     }
 
@@ -193,7 +233,7 @@ impl Fan {
         let adapter = self.bank.adapter(running.slot).map_err(|error| FanError::Bank(task.clone(), error))?;
         Ok(TrainState {
             layout: self.bank.shape().to_string(),
-            seed: running.task.seed,
+            seed: running.task.seed.unwrap_or_default(),
             values: adapter.values().to_vec(),
             moments: running.moments.clone(),
             losses: running.losses.clone(),
@@ -227,26 +267,24 @@ impl Fan {
         chosen
     }
 
-    /// Steps one task, and puts it back into the queue unless that was its end.
-    fn step(
+    /// Reports a task's step, and puts the task back into the queue unless that was its end.
+    fn settle(
         &mut self,
         mut running: Running,
-        loss: f32,
-        gradients: &Gradients,
+        stepped: Stepped,
         events: &mut Vec<SlotEvent>,
     ) -> Result<(), FanError> {
-        let (task, total) = (running.task.id.clone(), running.task.total());
-        let tokens = running.sample().tokens();
-        let norm = match self.update(&mut running, loss, gradients, total)? {
+        let Stepped { tokens, loss, norm } = stepped;
+        let (task, step, total) = (running.task.id.clone(), running.moments.steps, running.task.total());
+        let norm = match norm {
             Ok(norm) => norm,
             Err(fault) => {
                 self.free(&running)?;
-                events.push(SlotEvent::NonFinite { task, step: running.moments.steps, fault });
+                events.push(SlotEvent::NonFinite { task, step, fault });
                 return Ok(());
             }
         };
         running.losses.push(loss);
-        let step = running.moments.steps;
         events.push(SlotEvent::Step { task: task.clone(), step, total, loss, norm, tokens });
         if step < total {
             running.turn();
@@ -261,34 +299,15 @@ impl Fan {
         Ok(())
     }
 
-    /// The inner result is the step's own: the gradient's norm, or what was not finite.
-    fn update(
-        &mut self,
-        running: &mut Running,
-        loss: f32,
-        gradients: &Gradients,
-        total: u64,
-    ) -> Result<Result<f64, Fault>, FanError> {
-        if let Err(fault) = guard::loss(loss) {
-            return Ok(Err(fault));
-        }
-        let Running { task, slot, moments, .. } = running;
-        let rate = task.optimizer.lr * task.schedule.factor(moments.steps, total);
-        match self.bank.step(*slot, &task.optimizer, rate, gradients, moments) {
-            Ok(norm) => Ok(Ok(norm)),
-            Err(BankError::NonFinite(..)) => Ok(Err(Fault::Gradient)),
-            Err(error) => Err(FanError::Bank(task.id.clone(), error)),
-        }
-    }
-
     fn resumed(&self, task: &SlotTask, state: TrainState) -> Result<(Adapter, Moments, Vec<f32>), FanError> {
         let refuse = |cause: String| FanError::Resume(task.id.clone(), cause);
         let layout = self.bank.shape().to_string();
         if state.layout != layout {
             return Err(refuse(format!("the checkpoint holds {}, expected {layout}", state.layout)));
         }
-        if state.seed != task.seed {
-            return Err(refuse(format!("the checkpoint has seed {}, expected {}", state.seed, task.seed)));
+        let seed = task.seed.unwrap_or_default();
+        if state.seed != seed {
+            return Err(refuse(format!("the checkpoint has seed {}, expected {seed}", state.seed)));
         }
         if state.steps() >= task.total() {
             return Err(refuse(format!("the checkpoint is at step {} of {}", state.steps(), task.total())));

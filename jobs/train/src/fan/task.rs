@@ -26,10 +26,10 @@ pub struct SlotTask {
     pub id: TaskId,
     /// The samples; one a step.
     pub samples: Vec<Sample>,
-    /// Passes over the samples, each in an order of its own.
+    /// Passes over the samples, each in an order of its own where there is a seed.
     pub epochs: usize,
-    /// Seed of the orders.
-    pub seed: u64,
+    /// Seed of the orders; none: as given.
+    pub seed: Option<u64>,
     /// The optimiser.
     pub optimizer: AdamW,
     /// How its learning rate changes.

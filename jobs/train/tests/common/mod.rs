@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use jobs_lm::adapt::Projection;
 use jobs_lm::config::ModelConfig;
-use jobs_lm::decoder::Decoder;
+use jobs_lm::decoder::{Decoder, Recompute};
 use jobs_lora::{AdamW, Adapter, AdapterShape};
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, SlotTask, Start, TaskId};
 use jobs_train::sample::Sample;
@@ -55,7 +55,7 @@ pub(crate) fn tool(base: &Decoder, tool: u64) -> SlotTask {
         id: TaskId(format!("tool-{tool}")),
         samples: samples(tool, 2 + spread % 4, 6 + 9 * (spread % 5)),
         epochs: 2 + spread % 2,
-        seed: 100 + tool,
+        seed: Some(100 + tool),
         optimizer: AdamW { lr: 1e-2, ..AdamW::default() },
         schedule: Schedule::default(),
         start: Start::Fresh(Adapter::init(&shape(base), 7)),
@@ -64,7 +64,11 @@ pub(crate) fn tool(base: &Decoder, tool: u64) -> SlotTask {
 
 /// An empty fan.
 pub(crate) fn fan(base: &Arc<Decoder>, slots: usize, tokens_per_pass: usize) -> Fan {
-    Fan::new(Arc::clone(base), &shape(base), FanConfig { slots, tokens_per_pass })
+    Fan::new(
+        Arc::clone(base),
+        &shape(base),
+        FanConfig { slots, tokens_per_pass, recompute: Recompute::Nothing },
+    )
 }
 
 /// What every task of a fan ended with: the adapter's bits and the losses' bits.

@@ -1,15 +1,11 @@
-//! Grouped-query attention over packed segments; no row sees another segment.
-//!
-//! The query heads of one key-value head are folded into rows, so keys and values are never repeated. Only queries, keys and values
-//! are kept between forward and backward: probabilities are computed anew, a block of query rows at a time, so that memory grows with
-//! the length of a segment and not with its square. Segments are computed in parallel.
+//! Attention by Burn's operations. The query heads of one key-value head are folded into rows, so keys and values are never repeated.
 
 use std::ops::Range;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
-use rayon::prelude::*;
 
+use super::{Heads, Sight};
 use crate::Rows;
 
 /// Query rows (tokens) whose scores are in memory at once, per segment.
@@ -17,26 +13,6 @@ const BLOCK: usize = 256;
 
 /// Score of a key that a query must not see: its probability is exactly 0. Every row sees itself, so none is all of these.
 const UNSEEN: f32 = f32::NEG_INFINITY;
-
-/// Which keys a row sees within its segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Its own and earlier ones.
-    Causal,
-    /// All.
-    Full,
-}
-
-/// Queries `[rows, heads, head_dim]`, keys and values `[rows, kv_heads, head_dim]`, rotated already.
-#[derive(Clone, Debug)]
-pub struct Heads {
-    /// Queries.
-    pub q: Tensor<3>,
-    /// Keys.
-    pub k: Tensor<3>,
-    /// Values.
-    pub v: Tensor<3>,
-}
 
 /// One segment in the layout of its products: `q` is `[kv_heads, group, len, head_dim]`, keys and values `[kv_heads, len, head_dim]`.
 struct Segment {
@@ -154,7 +130,7 @@ fn unfolded(x: Tensor<3>, group: usize, block: usize) -> Tensor<3> {
     x.reshape([kv_heads, group, block, width]).permute([2, 0, 1, 3]).reshape([block, kv_heads * group, width])
 }
 
-fn first_rows(x: &Tensor<3>, rows: usize) -> Tensor<3> {
+pub(super) fn first_rows(x: &Tensor<3>, rows: usize) -> Tensor<3> {
     let [heads, _, width] = x.dims();
     x.clone().slice([0..heads, 0..rows, 0..width])
 }
@@ -173,35 +149,21 @@ fn add_first_rows(sum: &mut Option<Tensor<3>>, part: Tensor<3>, len: usize) {
     });
 }
 
-/// Attention of every segment: `[rows, heads · head_dim]`.
-pub fn forward(heads: &Heads, segments: &[Range<usize>], sight: Sight) -> Rows {
-    let parts: Vec<_> = segments.par_iter().map(|rows| Segment::new(heads, rows).forward(sight)).collect();
-    Tensor::cat(parts, 0)
+/// As [`super::forward`].
+pub(crate) fn forward(heads: &Heads, segments: &[Range<usize>], sight: Sight) -> Rows {
+    Tensor::cat(segments.iter().map(|rows| Segment::new(heads, rows).forward(sight)).collect(), 0)
 }
 
-/// Gradients of queries, keys and values, given `d_out` of shape `[rows, heads · head_dim]`.
-pub fn backward(heads: &Heads, segments: &[Range<usize>], sight: Sight, d_out: &Rows) -> Heads {
+/// As [`super::backward`].
+pub(crate) fn backward(heads: &Heads, segments: &[Range<usize>], sight: Sight, d_out: &Rows) -> Heads {
     let kv_heads = heads.k.dims()[1];
     let d_out = d_out.clone().reshape(heads.q.dims());
-    let parts: Vec<_> = segments
-        .par_iter()
-        .map(|rows| Segment::new(heads, rows).backward(&grouped(&d_out, rows, kv_heads), sight))
-        .collect();
-    let [mut q, mut k, mut v] = [(); 3].map(|()| Vec::with_capacity(parts.len()));
-    for [dq, dk, dv] in parts {
+    let [mut q, mut k, mut v] = [(); 3].map(|()| Vec::with_capacity(segments.len()));
+    for rows in segments {
+        let [dq, dk, dv] = Segment::new(heads, rows).backward(&grouped(&d_out, rows, kv_heads), sight);
         q.push(dq);
         k.push(dk);
         v.push(dv);
     }
     Heads { q: Tensor::cat(q, 0), k: Tensor::cat(k, 0), v: Tensor::cat(v, 0) }
-}
-
-/// Attention of one new query per sequence, `q` of shape `[1, heads, head_dim]`, over the first `seen` cached keys and values of shape
-/// `[kv_heads, capacity, head_dim]`: `[1, heads · head_dim]`.
-pub fn step(q: Tensor<3>, keys: &Tensor<3>, values: &Tensor<3>, seen: usize) -> Rows {
-    let [_, heads, width] = q.dims();
-    let kv_heads = keys.dims()[0];
-    let q = q.reshape([kv_heads, heads / kv_heads, width]) * (width as f32).powf(-0.5);
-    let p = softmax(q.matmul(first_rows(keys, seen).transpose()), 2);
-    p.matmul(first_rows(values, seen)).reshape([1, heads * width])
 }
