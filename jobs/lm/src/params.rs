@@ -7,8 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 use crate::Rows;
-use crate::ops::host::{Numbers, wide};
-use crate::ops::to_host;
+use crate::ops::{host, to_host};
 
 /// A weight and its name in the checkpoint.
 #[derive(Clone, Debug)]
@@ -137,14 +136,10 @@ impl WeightGrads {
     /// When the sum has another length than the weight.
     pub fn add_to(&self, name: &str, sum: &mut [f32]) {
         let Some(gradient) = self.by_name.get(name) else { return };
-        let mut add = |gradient: &[f32]| {
+        host::read(gradient, |gradient| {
             assert_eq!(gradient.len(), sum.len(), "{name}");
-            wide(|| sum.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x));
-        };
-        match Numbers::of(gradient) {
-            Some(numbers) => add(&numbers),
-            None => add(&to_host(gradient.clone())),
-        }
+            host::wide(|| sum.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x));
+        });
     }
 
     /// Takes the gradient of a weight in row-major order; `None` where no pass reached it.

@@ -70,8 +70,8 @@ impl Gradients {
         let pairs = self.slots.get(&slot).into_iter().flatten().enumerate();
         for (index, pair) in pairs.filter_map(|(index, pair)| Some((index, pair.as_ref()?))) {
             let (a, b) = shape.ranges(index);
-            copy(&pair.a, &mut flat[a]);
-            copy(&pair.b, &mut flat[b]);
+            host::read(&pair.a, |numbers| flat[a].copy_from_slice(numbers));
+            host::read(&pair.b, |numbers| flat[b].copy_from_slice(numbers));
         }
         flat
     }
@@ -97,12 +97,6 @@ impl Gradients {
             None => pair,
         });
     }
-}
-
-#[expect(clippy::expect_used, reason = "gradients are f32; a device that fails cannot go on")]
-fn copy(from: &Rows, to: &mut [f32]) {
-    let values: Vec<f32> = from.clone().try_into_vec_as().expect("f32 gradients on a working device");
-    to.copy_from_slice(&values);
 }
 
 /// A bank as one pass sees it: matrices chosen by a [`Routing`], and the gradients that the pass leaves behind.

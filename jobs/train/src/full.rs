@@ -1,6 +1,5 @@
 //! Training of a whole model from nothing: every weight by AdamW, several samples a step.
 
-use jobs_lm::Rows;
 use jobs_lm::adapt::NoAdapters;
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
@@ -88,7 +87,7 @@ impl FullTrainer {
             decoder.check(&sample.prompt)?;
             decoder.check(&sample.completion)?;
         }
-        let values = decoder.parameters().flat_map(|parameter| numbers(&parameter.value)).collect::<Vec<_>>();
+        let values = decoder.parameters().flat_map(|parameter| parameter.to_vec()).collect::<Vec<_>>();
         let moments = Moments::new(values.len());
         Ok(Self { decoder, config, samples, values, moments, losses: Vec::new(), order: Vec::new() })
     }
@@ -247,12 +246,4 @@ impl FullTrainer {
         }
         own.into_par_iter().for_each(|(parameter, numbers)| parameter.set(numbers.to_vec()));
     }
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "weights and their gradients are f32; a device that fails cannot go on"
-)]
-fn numbers(rows: &Rows) -> Vec<f32> {
-    rows.clone().try_into_vec_as().expect("f32 weights on a working device")
 }

@@ -36,6 +36,14 @@ impl Deref for Numbers {
     }
 }
 
+/// What `f` makes of a tensor's numbers, wherever it lies; in the CPU's memory they are not copied.
+pub fn read<const D: usize, T>(tensor: &Tensor<D>, f: impl FnOnce(&[f32]) -> T) -> T {
+    match Numbers::of(tensor) {
+        Some(numbers) => f(&numbers),
+        None => f(&super::to_host(tensor.clone())),
+    }
+}
+
 /// Numbers as a tensor in the CPU's memory.
 pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())

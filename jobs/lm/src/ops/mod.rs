@@ -22,6 +22,4 @@ pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod random_shapes;
-#[cfg(test)]
 mod tests;

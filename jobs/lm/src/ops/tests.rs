@@ -18,7 +18,11 @@ struct Draw(ChaCha12Rng);
 
 impl Draw {
     fn new() -> Self {
-        Self(ChaCha12Rng::seed_from_u64(11))
+        Self::seeded(11)
+    }
+
+    fn seeded(seed: u64) -> Self {
+        Self(ChaCha12Rng::seed_from_u64(seed))
     }
 
     fn plain<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
@@ -39,6 +43,8 @@ macro_rules! twin_gradients {
         ($($leaf.grad(&gradients).unwrap()),+)
     }};
 }
+
+mod random_shapes;
 
 fn assert_same<const D: usize>(got: Tensor<D>, twin: Tensor<D>) {
     assert_eq!(got.dims(), twin.dims());

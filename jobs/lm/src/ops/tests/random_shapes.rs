@@ -1,40 +1,22 @@
 //! Every operation at random shapes: its kernel against its twin, against what Burn's autodiff makes of the twin, and against differences.
 //!
 //! A tensor that autodiff tracks has no kernel, so an operation of tracked tensors is its twin.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha12Rng;
+use rand::RngExt;
 
-use super::attention::{self, Heads, Sight};
-use super::linear::Multiply;
-use super::rotary::Rotation;
-use super::{head, linear, rms_norm, swiglu, to_host};
+use super::{Draw, tracked};
 use crate::Rows;
 use crate::batch::PackedBatch;
 use crate::config::{Rope, RopeScaling};
-
-struct Draw(ChaCha12Rng);
-
-impl Draw {
-    fn new(seed: u64) -> Self {
-        Self(ChaCha12Rng::seed_from_u64(seed))
-    }
-
-    fn tensor<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
-        let numbers: Vec<f32> = (0..shape.iter().product()).map(|_| self.0.random_range(-1.5..1.5)).collect();
-        Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())
-    }
-}
-
-fn tracked<const D: usize>(plain: &Tensor<D>) -> Tensor<D> {
-    Tensor::from_data(plain.to_data(), &Device::flex().autodiff()).require_grad()
-}
+use crate::ops::attention::{self, Heads, Sight};
+use crate::ops::linear::Multiply;
+use crate::ops::rotary::Rotation;
+use crate::ops::{head, linear, rms_norm, swiglu, to_host};
 
 fn same<const D: usize>(what: &str, got: &Tensor<D>, expected: &Tensor<D>) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.dims(), expected.dims());
@@ -58,7 +40,7 @@ fn slope<const D: usize>(
     value: impl Fn(Tensor<D>) -> f64,
 ) -> Result<(), TestCaseError> {
     let step = 1e-2;
-    let direction = Draw::new(99).tensor(x.dims());
+    let direction = Draw::seeded(99).plain(x.dims());
     let at = |sign: f32| value(x.clone() + direction.clone() * (sign * step));
     let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
     let expected = along(gradient, &direction);
@@ -73,15 +55,6 @@ fn slope<const D: usize>(
 
 fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     tensor.without_autodiff()
-}
-
-/// Gradients of `Σ y · dy` by autodiff.
-macro_rules! gradients {
-    ($y:expr, $dy:expr, $($leaf:expr),+) => {{
-        let dy = Tensor::from_data($dy.to_data(), &Device::flex().autodiff());
-        let gradients = ($y * dy).sum().backward();
-        ($($leaf.grad(&gradients).unwrap()),+)
-    }};
 }
 
 /// Segments of these lengths, one behind the other.
@@ -100,22 +73,22 @@ proptest! {
 
     #[test]
     fn projections(rows in 1_usize..70, input in 1_usize..40, output in 1_usize..90, seed: u64) {
-        let mut draw = Draw::new(seed);
-        let (x, w) = (draw.tensor([rows, input]), draw.tensor([output, input]));
-        let (b, dy) = (draw.tensor([1, output]), draw.tensor([rows, output]));
+        let mut draw = Draw::seeded(seed);
+        let (x, w) = (draw.plain([rows, input]), draw.plain([output, input]));
+        let (b, dy) = (draw.plain([1, output]), draw.plain([rows, output]));
         let y = |x: &Rows| linear::forward(x, &w, Some(&b), Multiply::Together);
         let twin = tracked(&x);
         let expected = twin.clone().matmul(w.clone().transpose()) + b.clone();
         same("y", &y(&x), &plain(expected.clone()))?;
         let dx = linear::backward_input(&dy, &w);
-        same("dx", &dx, &gradients!(expected, dy, twin))?;
+        same("dx", &dx, &twin_gradients!(expected, dy, twin))?;
         slope("dx", &x, &dx, |x| along(&y(&x), &dy))?;
     }
 
     #[test]
     fn swiglu_rows(rows in 1_usize..20, width in 1_usize..70, seed: u64) {
-        let mut draw = Draw::new(seed);
-        let [gate, up, dy] = [(); 3].map(|()| draw.tensor([rows, width]));
+        let mut draw = Draw::seeded(seed);
+        let [gate, up, dy] = [(); 3].map(|()| draw.plain([rows, width]));
         let (tg, tu) = (tracked(&gate), tracked(&up));
         let twin = swiglu::forward(&tg, &tu);
         same("y", &swiglu::forward(&gate, &up), &plain(twin.clone()))?;
@@ -123,7 +96,7 @@ proptest! {
         let (twin_gate, twin_up) = swiglu::backward(&tg, &tu, &dy);
         same("twin's d_gate", &d_gate, &plain(twin_gate))?;
         same("twin's d_up", &d_up, &plain(twin_up))?;
-        let (auto_gate, auto_up) = gradients!(twin, dy, tg, tu);
+        let (auto_gate, auto_up) = twin_gradients!(twin, dy, tg, tu);
         same("d_gate", &d_gate, &auto_gate)?;
         same("d_up", &d_up, &auto_up)?;
         slope("d_gate", &gate, &d_gate, |gate| along(&swiglu::forward(&gate, &up), &dy))?;
@@ -132,8 +105,8 @@ proptest! {
 
     #[test]
     fn normed_rows(rows in 1_usize..20, width in 1_usize..70, seed: u64) {
-        let mut draw = Draw::new(seed);
-        let (x, w, dy) = (draw.tensor([rows, width]), draw.tensor([1, width]), draw.tensor([rows, width]));
+        let mut draw = Draw::seeded(seed);
+        let (x, w, dy) = (draw.plain([rows, width]), draw.plain([1, width]), draw.plain([rows, width]));
         // Large, so that a row of small numbers is no cliff for a difference.
         let eps = 0.5;
         let tx = tracked(&x);
@@ -142,7 +115,7 @@ proptest! {
         same("y", &y, &plain(twin.clone()))?;
         let dx = rms_norm::backward(&saved, &w, &dy);
         same("twin's dx", &dx, &plain(rms_norm::backward(&twin_saved, &w, &dy)))?;
-        same("dx", &dx, &gradients!(twin, dy, tx))?;
+        same("dx", &dx, &twin_gradients!(twin, dy, tx))?;
         slope("dx", &x, &dx, |x| along(&rms_norm::forward(x, &w, eps).0, &dy))?;
     }
 
@@ -153,17 +126,17 @@ proptest! {
         half in 1_usize..9,
         seed: u64,
     ) {
-        let mut draw = Draw::new(seed);
+        let mut draw = Draw::seeded(seed);
         let positions: Vec<usize> = lengths.iter().flat_map(|length| 0..*length).collect();
         let shape = [positions.len(), heads, 2 * half];
-        let (x, dy) = (draw.tensor(shape), draw.tensor(shape));
+        let (x, dy) = (draw.plain(shape), draw.plain(shape));
         let rope = Rope { theta: 100.0, scaling: RopeScaling::None };
         let rotation = Rotation::new(&rope, 2 * half, &positions, &Device::flex());
         let tx = tracked(&x);
         let twin = rotation.forward(tx.clone());
         same("y", &rotation.forward(x.clone()), &plain(twin.clone()))?;
         let dx = rotation.backward(dy.clone());
-        same("dx", &dx, &gradients!(twin, dy, tx))?;
+        same("dx", &dx, &twin_gradients!(twin, dy, tx))?;
         slope("dx", &x, &dx, |x| along(&rotation.forward(x), &dy))?;
     }
 
@@ -176,19 +149,19 @@ proptest! {
         causal: bool,
         seed: u64,
     ) {
-        let mut draw = Draw::new(seed);
+        let mut draw = Draw::seeded(seed);
         let (segments, rows) = (segments(&lengths), lengths.iter().sum());
         let sight = if causal { Sight::Causal } else { Sight::Full };
-        let q = draw.tensor([rows, kv_heads * group, width]);
-        let [k, v] = [(); 2].map(|()| draw.tensor([rows, kv_heads, width]));
-        let d_out = draw.tensor([rows, kv_heads * group * width]);
+        let q = draw.plain([rows, kv_heads * group, width]);
+        let [k, v] = [(); 2].map(|()| draw.plain([rows, kv_heads, width]));
+        let d_out = draw.plain([rows, kv_heads * group * width]);
         let heads = Heads { q, k, v };
         let twin = Heads { q: tracked(&heads.q), k: tracked(&heads.k), v: tracked(&heads.v) };
         let twin_out = attention::forward(&twin, &segments, sight);
         same("out", &attention::forward(&heads, &segments, sight), &plain(twin_out.clone()))?;
         let got = attention::backward(&heads, &segments, sight, &d_out);
         let by_twin = attention::backward(&twin, &segments, sight, &d_out);
-        let (dq, dk, dv) = gradients!(twin_out, d_out, twin.q, twin.k, twin.v);
+        let (dq, dk, dv) = twin_gradients!(twin_out, d_out, twin.q, twin.k, twin.v);
         for (what, got, by_twin, auto) in
             [("dq", &got.q, by_twin.q, dq), ("dk", &got.k, by_twin.k, dk), ("dv", &got.v, by_twin.v, dv)]
         {
@@ -209,14 +182,14 @@ proptest! {
         prompts: bool,
         seed: u64,
     ) {
-        let mut draw = Draw::new(seed);
+        let mut draw = Draw::seeded(seed);
         let mut batch = if prompts { PackedBatch::learning_prompts(0.5) } else { PackedBatch::new() };
         let mut ids = |count: usize| (0..count).map(|_| draw.0.random_range(0..vocab as u32)).collect::<Vec<_>>();
         for (prompt, completion, _) in &samples {
             batch.push(&ids(*prompt), &ids(*completion));
         }
         let weights: Vec<f32> = samples.iter().map(|(_, _, weight)| *weight).collect();
-        let (x, w) = (draw.tensor([batch.tokens(), hidden]), draw.tensor([vocab, hidden]));
+        let (x, w) = (draw.plain([batch.tokens(), hidden]), draw.plain([vocab, hidden]));
         let got = head::train(&x, &w, &batch, &weights, true);
         let twin = head::train(&tracked(&x), &tracked(&w), &batch, &weights, true);
         for (got, twin) in got.losses.iter().zip(&twin.losses) {
