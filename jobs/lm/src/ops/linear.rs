@@ -42,13 +42,12 @@ pub enum Multiply {
 
 /// `y = x Wᵀ + b`.
 pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>, multiply: Multiply) -> Rows {
-    let general = multiply == Multiply::Together && x.dims()[0] >= least_rows(weight.dims()[0]);
-    if let Some(y) = general.then(|| kernel(x, weight, Side::Output, bias)).flatten() {
-        return y;
-    }
     let w = weight.clone().transpose();
     let y = match multiply {
-        Multiply::Together => product(x.clone(), w),
+        Multiply::Together => match bias.and_then(|bias| onto_bias(x, weight, bias)) {
+            Some(y) => return y,
+            None => product(x.clone(), w),
+        },
         Multiply::OneByOne => product_one_by_one(x.clone(), w),
     };
     match bias {
@@ -57,36 +56,23 @@ pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>, multiply:
     }
 }
 
+/// The product added into rows that hold the bias already, which saves a pass over them; `None` for so few rows that [`product`] fills them
+/// up.
+fn onto_bias(x: &Rows, weight: &Tensor<2>, bias: &Tensor<2>) -> Option<Rows> {
+    let ([rows, input], [output, _]) = (x.dims(), weight.dims());
+    if rows < least_rows(output) {
+        return None;
+    }
+    let (x, w) = (Numbers::of(x)?, Numbers::of(weight)?);
+    let mut y = Numbers::of(bias)?.repeat(rows);
+    let (x, w) = (Matrix::dense(&x, rows, input), Matrix::dense(&w, output, input));
+    multiply(Target::add(&mut y, output), 1.0, x, w.t());
+    Some(host::tensor(y, [rows, output]))
+}
+
 /// `dx = dy W`.
 pub fn backward_input(dy: &Rows, weight: &Tensor<2>) -> Rows {
-    let general = dy.dims()[0] >= least_rows(weight.dims()[1]);
-    let dx = general.then(|| kernel(dy, weight, Side::Input, None)).flatten();
-    dx.unwrap_or_else(|| product(dy.clone(), weight.clone()))
-}
-
-/// Which side of a projection a product gives.
-#[derive(Clone, Copy)]
-enum Side {
-    Input,
-    Output,
-}
-
-/// A product of enough rows for the general path, into rows that hold the bias already.
-fn kernel(x: &Rows, weight: &Tensor<2>, side: Side, bias: Option<&Tensor<2>>) -> Option<Rows> {
-    let ([rows, depth], [output, input]) = (x.dims(), weight.dims());
-    let (x, w) = (Numbers::of(x)?, Numbers::of(weight)?);
-    let w = Matrix::dense(&w, output, input);
-    let (w, width) = match side {
-        Side::Output => (w.t(), output),
-        Side::Input => (w, input),
-    };
-    let mut y = match bias {
-        Some(bias) => Numbers::of(bias)?.repeat(rows),
-        None => vec![0.0; rows * width],
-    };
-    let target = if bias.is_some() { Target::add(&mut y, width) } else { Target::set(&mut y, width) };
-    multiply(target, 1.0, Matrix::dense(&x, rows, depth), w);
-    Some(host::tensor(y, [rows, width]))
+    product(dy.clone(), weight.clone())
 }
 
 /// `dW = dyᵀ x`, summed over all rows.
