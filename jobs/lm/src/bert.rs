@@ -149,7 +149,7 @@ impl Encoder {
     /// As of [`crate::decoder::Decoder::load`].
     pub fn load(dir: &Path, device: &Device) -> Result<Self, LoadError> {
         let config = EncoderConfig::from_dir(dir)?;
-        let mut checkpoint = Checkpoint::read(dir)?;
+        let mut checkpoint = Checkpoint::open(dir)?;
         checkpoint.strip_prefix("bert.");
         Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
     }

@@ -247,42 +247,53 @@ impl Block {
             return None;
         }
         drop(inner);
-        let (d_gate, d_up) = swiglu::backward(&saved.gate, &saved.up, &d_inner);
+        let (d_gate, d_up) = swiglu::backward(saved.gate, saved.up, &d_inner);
         drop(d_inner);
         let input = saved.mlp_input.take();
         let input = input.unwrap_or_else(|| rms_norm::normed(&saved.mlp_norm, &self.mlp_norm.value));
         let d_input = self.project_back(Projection::Gate, &input, &d_gate, depth, pass)
             + self.project_back(Projection::Up, &input, &d_up, depth, pass);
-        drop(input);
+        drop((input, d_gate, d_up));
         if depth == Depth::Inner {
             return None;
         }
-        let dx = dy + norm_back(&saved.mlp_norm, &self.mlp_norm, &d_input, pass);
+        let dx = dy + norm_back(&saved.mlp_norm, &self.mlp_norm, d_input, pass);
+        drop(saved.mlp_norm);
         let d_attended = self.project_back(Projection::O, &saved.attended, &dx, depth, pass);
+        drop(saved.attended);
         if depth == Depth::Output {
             return None;
         }
-        let d_input = self.heads_back(&saved, &d_attended, depth, pass);
+        let grads = attention::backward(&saved.heads, pass.segments, Sight::Causal, &d_attended);
+        drop((saved.heads, d_attended));
+        let normed = || rms_norm::normed(&saved.attention_norm, &self.attention_norm.value);
+        let input = saved.attention_input.take().unwrap_or_else(normed);
+        let d_input = self.heads_back(&input, grads, saved.head_norms.as_ref(), depth, pass);
+        drop(input);
         if depth == Depth::Heads {
             return None;
         }
-        Some(dx + norm_back(&saved.attention_norm, &self.attention_norm, &d_input, pass))
+        Some(dx + norm_back(&saved.attention_norm, &self.attention_norm, d_input, pass))
     }
 
-    /// The gradient of q, k and v's common input.
-    fn heads_back(&self, saved: &Saved, d_attended: &Rows, depth: Depth, pass: &mut Backward<'_>) -> Rows {
-        let grads = attention::backward(&saved.heads, pass.segments, Sight::Causal, d_attended);
+    /// The gradient of q, k and v's common input `x`, given those of the rotated heads.
+    fn heads_back(
+        &self,
+        x: &Rows,
+        grads: Heads,
+        head_norms: Option<&[rms_norm::Saved; 2]>,
+        depth: Depth,
+        pass: &mut Backward<'_>,
+    ) -> Rows {
         let join = |x: Tensor<3>| {
             let [rows, heads, width] = x.dims();
             x.reshape([rows, heads * width])
         };
         let (mut dq, mut dk) = (join(pass.rotation.backward(grads.q)), join(pass.rotation.backward(grads.k)));
-        if let (Some(norms), Some([saved_q, saved_k])) = (&self.head_norms, &saved.head_norms) {
+        if let (Some(norms), Some([saved_q, saved_k])) = (&self.head_norms, head_norms) {
             dq = self.norm_heads_back(saved_q, &norms.q, dq, pass);
             dk = self.norm_heads_back(saved_k, &norms.k, dk, pass);
         }
-        let normed = || rms_norm::normed(&saved.attention_norm, &self.attention_norm.value);
-        let x = &saved.attention_input.clone().unwrap_or_else(normed);
         self.project_back(Projection::Q, x, &dq, depth, pass)
             + self.project_back(Projection::K, x, &dk, depth, pass)
             + self.project_back(Projection::V, x, &join(grads.v), depth, pass)
@@ -297,7 +308,7 @@ impl Block {
     ) -> Rows {
         let shape = dy.dims();
         let dy = dy.reshape(saved.x.dims());
-        norm_back(saved, weight, &dy, pass).reshape(shape)
+        norm_back(saved, weight, dy, pass).reshape(shape)
     }
 
     /// The gradient of a projection's input. Where the pass ends here nobody reads it, and the base product is left out.
@@ -328,10 +339,10 @@ impl Block {
 pub(crate) fn norm_back(
     saved: &rms_norm::Saved,
     weight: &Parameter,
-    dy: &Rows,
+    dy: Rows,
     pass: &mut Backward<'_>,
 ) -> Rows {
-    pass.add(weight, || rms_norm::backward_weight(saved, dy));
+    pass.add(weight, || rms_norm::backward_weight(saved, &dy));
     rms_norm::backward(saved, &weight.value, dy)
 }
 

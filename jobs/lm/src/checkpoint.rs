@@ -1,10 +1,14 @@
 //! Checkpoints in Hugging Face layout: one `model.safetensors`, or shards listed in `model.safetensors.index.json`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde_json::Value;
 
 use crate::config::ConfigError;
@@ -65,25 +69,46 @@ pub enum LoadError {
     },
 }
 
-/// A tensor in host memory, widened to f32.
-struct HostTensor {
-    file: PathBuf,
+/// Longest header that is read: the format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Where a tensor lies.
+struct Place {
+    file: Rc<Shard>,
+    dtype: Dtype,
     shape: Vec<usize>,
-    values: Vec<f32>,
+    /// Bytes from the start of the file.
+    bytes: Range<u64>,
 }
 
-/// All tensors of a checkpoint, taken out one by one.
+/// An open file of tensors.
+struct Shard {
+    path: PathBuf,
+    file: File,
+}
+
+impl Shard {
+    fn read(&self, bytes: Range<u64>) -> Result<Vec<u8>, LoadError> {
+        let mut content = vec![0; (bytes.end - bytes.start) as usize];
+        let read = (&self.file).seek(SeekFrom::Start(bytes.start));
+        read.and_then(|_| (&self.file).read_exact(&mut content))
+            .map_err(|source| LoadError::Read { path: self.path.clone(), source })?;
+        Ok(content)
+    }
+}
+
+/// All tensors of a checkpoint, read one by one as they are taken: no more than one lies in memory twice.
 pub(crate) struct Checkpoint {
     dir: PathBuf,
-    tensors: HashMap<String, HostTensor>,
+    tensors: HashMap<String, Place>,
 }
 
 impl Checkpoint {
-    /// Reads every shard; peak memory is the f32 model and one shard.
-    pub(crate) fn read(dir: &Path) -> Result<Self, LoadError> {
+    /// Opens every shard and reads what it holds.
+    pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
         let mut tensors = HashMap::new();
         for path in shards(dir)? {
-            read_shard(&path, &mut tensors)?;
+            tensors.extend(open_shard(path)?);
         }
         Ok(Self { dir: dir.to_owned(), tensors })
     }
@@ -96,20 +121,20 @@ impl Checkpoint {
             .collect();
     }
 
-    /// Takes the values of a tensor that must have this shape.
+    /// The values of a tensor that must have this shape, widened to f32.
     pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let Some(tensor) = self.tensors.remove(name) else {
+        let Some(Place { file, dtype, shape: got, bytes }) = self.tensors.remove(name) else {
             return Err(LoadError::Missing {
                 path: self.dir.clone(),
                 name: name.into(),
                 expected: shape.into(),
             });
         };
-        if tensor.shape != shape {
-            let (name, expected) = (name.to_owned(), shape.to_owned());
-            return Err(LoadError::Shape { path: tensor.file, name, expected, got: tensor.shape });
+        let (path, name) = (file.path.clone(), name.to_owned());
+        if got != shape {
+            return Err(LoadError::Shape { path, name, expected: shape.into(), got });
         }
-        Ok(tensor.values)
+        widen(dtype, &file.read(bytes)?).ok_or(LoadError::Dtype { path, name, dtype })
     }
 }
 
@@ -137,32 +162,35 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files.into_iter().map(|file| dir.join(file)).collect())
 }
 
-fn read_shard(path: &Path, tensors: &mut HashMap<String, HostTensor>) -> Result<(), LoadError> {
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| LoadError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
-    for (name, view) in file.iter() {
-        let Some(values) = widen(&view) else {
-            if matches!(view.dtype(), Dtype::I64 | Dtype::I32 | Dtype::BOOL | Dtype::U8) {
-                continue;
-            }
-            return Err(LoadError::Dtype {
-                path: path.to_owned(),
-                name: name.to_owned(),
-                dtype: view.dtype(),
-            });
-        };
-        let tensor = HostTensor { file: path.to_owned(), shape: view.shape().to_vec(), values };
-        tensors.insert(name.to_owned(), tensor);
+fn open_shard(path: PathBuf) -> Result<Vec<(String, Place)>, LoadError> {
+    let corrupt = |reason: String| LoadError::Corrupt { path: path.clone(), reason };
+    let failed = |source| LoadError::Read { path: path.clone(), source };
+    let file = File::open(&path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let shard = Rc::new(Shard { path: path.clone(), file });
+    let length = if size < 8 { None } else { shard.read(0..8)?.first_chunk().copied().map(u64::from_le_bytes) };
+    let header = length.filter(|length| *length <= MAX_HEADER.min(size - 8));
+    let header = header.ok_or_else(|| corrupt(format!("no safetensors file: {size} bytes hold no header")))?;
+    let metadata: Metadata = serde_json::from_slice(&shard.read(8..8 + header)?)
+        .map_err(|error| corrupt(format!("broken safetensors header: {error}")))?;
+    let start = 8 + header;
+    let whole = start.saturating_add(metadata.data_len() as u64);
+    if whole != size {
+        return Err(corrupt(format!("{size} bytes instead of {whole}")));
     }
-    Ok(())
+    let place = |(name, info): (String, &TensorInfo)| {
+        let (from, to) = info.data_offsets;
+        let bytes = start + from as u64..start + to as u64;
+        let place = Place { file: Rc::clone(&shard), dtype: info.dtype, shape: info.shape.clone(), bytes };
+        (name, place)
+    };
+    Ok(metadata.tensors().into_iter().map(place).collect())
 }
 
-/// The values as f32, or `None` when they are not floating point of at most 32 bits.
-fn widen(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let data = view.data();
+/// Values as f32, or `None` when they are not floating point of at most 32 bits.
+fn widen(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     let pairs = || data.as_chunks::<2>().0.iter();
-    match view.dtype() {
+    match dtype {
         Dtype::F32 => Some(data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
         Dtype::F16 => Some(pairs().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect()),
         Dtype::BF16 => Some(pairs().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect()),

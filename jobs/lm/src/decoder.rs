@@ -64,7 +64,7 @@ impl Decoder {
     /// When a file is unreadable or truncated, or a weight is missing or of another shape or format; all name file and weight.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, LoadError> {
         let config = ModelConfig::from_dir(dir)?;
-        let mut checkpoint = Checkpoint::read(dir)?;
+        let mut checkpoint = Checkpoint::open(dir)?;
         Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
     }
 
@@ -211,7 +211,7 @@ impl Decoder {
         if let (Some(grads), Some(gradient)) = (&mut pass.grads, outcome.d_weight) {
             grads.add(&head.name, gradient);
         }
-        let mut dy = norm_back(&norm, &self.norm, &outcome.d_hidden, &mut pass);
+        let mut dy = norm_back(&norm, &self.norm, outcome.d_hidden, &mut pass);
         for (block, saved) in self.blocks.iter().zip(kept).rev() {
             let Some(saved) = saved else { break };
             let saved = match saved {

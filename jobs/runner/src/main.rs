@@ -1,5 +1,6 @@
 //! The runner: one process per device. `runner pipe` is what a worker starts; the other commands are for people.
 
+mod allocator;
 mod cli;
 mod error;
 mod fan;
@@ -11,9 +12,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_pages();
     cli::main()
 }

@@ -36,6 +36,11 @@ impl Deref for Numbers {
     }
 }
 
+/// Whether a tensor is of f32 in the CPU's memory and autodiff does not track it.
+pub fn here<const D: usize>(tensor: &Tensor<D>) -> bool {
+    primitive(tensor).is_some()
+}
+
 /// What `f` makes of a tensor's numbers, wherever it lies; in the CPU's memory they are not copied.
 pub fn read<const D: usize, T>(tensor: &Tensor<D>, f: impl FnOnce(&[f32]) -> T) -> T {
     match Numbers::of(tensor) {
@@ -55,7 +60,7 @@ pub fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D>
 /// A tensor that is not of f32 in the CPU's memory, or that autodiff tracks, comes back.
 #[expect(clippy::result_large_err, reason = "what comes back is what was given")]
 pub fn into_numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Tensor<D>> {
-    if primitive(&tensor).is_some() { Ok(super::to_host(tensor)) } else { Err(tensor) }
+    if here(&tensor) { Ok(super::to_host(tensor)) } else { Err(tensor) }
 }
 
 /// Compiles a loop for the widest registers that the machine has. The order of its sums is as written, so its bits are the same on all.

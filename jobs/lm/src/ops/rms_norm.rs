@@ -57,29 +57,30 @@ fn scaled(x: &[f32], scale: f32, w: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `dx`, given `dy`.
-pub fn backward(saved: &Saved, weight: &Tensor<2>, dy: &Rows) -> Rows {
-    let (Some(x), Some(scales)) = (Numbers::of(&saved.x), Numbers::of(&saved.scale)) else {
-        return twin_backward(saved, weight, dy);
+/// `dx`, given `dy`, whose memory it takes where nobody else holds it.
+pub fn backward(saved: &Saved, weight: &Tensor<2>, dy: Rows) -> Rows {
+    let shape = dy.dims();
+    let (Some(x), Some(scales), Some(w)) =
+        (Numbers::of(&saved.x), Numbers::of(&saved.scale), Numbers::of(weight))
+    else {
+        return twin_backward(saved, weight, &dy);
     };
-    let (Some(w), Some(dy)) = (Numbers::of(weight), Numbers::of(dy)) else {
-        return twin_backward(saved, weight, dy);
+    let mut dx = match host::into_numbers(dy) {
+        Ok(dx) => dx,
+        Err(dy) => return twin_backward(saved, weight, &dy),
     };
-    let [rows, width] = saved.x.dims();
-    let mut dx = vec![0.0; rows * width];
+    let width = shape[1];
     host::wide(|| {
-        let given = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(&*scales);
-        for (dx, ((x, dy), &scale)) in dx.chunks_exact_mut(width).zip(given) {
-            for ((d_unit, &dy), &w) in dx.iter_mut().zip(dy).zip(&*w) {
-                *d_unit = dy * w;
-            }
+        let given = x.chunks_exact(width).zip(&*scales);
+        for (dx, (x, &scale)) in dx.chunks_exact_mut(width).zip(given) {
+            dx.iter_mut().zip(&*w).for_each(|(dy, &w)| *dy *= w);
             let along = host::sum2(dx, x, |d_unit, x| d_unit * (x * scale)) / width as f32;
             for (dx, &x) in dx.iter_mut().zip(x) {
                 *dx = (*dx - x * scale * along) * scale;
             }
         }
     });
-    host::tensor(dx, [rows, width])
+    host::tensor(dx, shape)
 }
 
 /// `dw`, a row `[1, features]`, summed over all rows.

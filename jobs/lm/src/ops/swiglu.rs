@@ -3,6 +3,7 @@
 use burn::tensor::activation::sigmoid;
 
 use super::host::{self, Numbers};
+use super::to_host;
 use crate::Rows;
 
 /// `silu(gate) · up`, all of shape `[rows, features]`.
@@ -17,22 +18,22 @@ pub fn forward(gate: &Rows, up: &Rows) -> Rows {
     host::tensor(y, gate.dims())
 }
 
-/// `(d_gate, d_up)`, given `dy`.
-pub fn backward(gate: &Rows, up: &Rows, dy: &Rows) -> (Rows, Rows) {
-    let (Some(g), Some(u), Some(d)) = (Numbers::of(gate), Numbers::of(up), Numbers::of(dy)) else {
-        return twin_backward(gate, up, dy);
-    };
-    let (mut d_gate, mut d_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
+/// `(d_gate, d_up)`, given `dy`; they take the memory of `gate` and `up` where nobody else holds it.
+pub fn backward(gate: Rows, up: Rows, dy: &Rows) -> (Rows, Rows) {
+    let shape = gate.dims();
+    let d = Numbers::of(dy).filter(|_| host::here(&gate) && host::here(&up));
+    let Some(d) = d else { return twin_backward(&gate, &up, dy) };
+    let (mut gate, mut up) = (to_host(gate), to_host(up));
     host::wide(|| {
-        let given = g.iter().zip(&*u).zip(&*d);
-        for ((d_gate, d_up), ((&g, &u), &d)) in d_gate.iter_mut().zip(&mut d_up).zip(given) {
+        for ((gate, up), &d) in gate.iter_mut().zip(&mut up).zip(&*d) {
+            let (g, u) = (*gate, *up);
             let open = open(g);
             let silu = open * g;
-            *d_gate = open * (g - silu + 1.0) * u * d;
-            *d_up = silu * d;
+            *gate = open * (g - silu + 1.0) * u * d;
+            *up = silu * d;
         }
     });
-    (host::tensor(d_gate, gate.dims()), host::tensor(d_up, gate.dims()))
+    (host::tensor(gate, shape), host::tensor(up, shape))
 }
 
 /// The sigmoid.

@@ -92,8 +92,8 @@ proptest! {
         let (tg, tu) = (tracked(&gate), tracked(&up));
         let twin = swiglu::forward(&tg, &tu);
         same("y", &swiglu::forward(&gate, &up), &plain(twin.clone()))?;
-        let (d_gate, d_up) = swiglu::backward(&gate, &up, &dy);
-        let (twin_gate, twin_up) = swiglu::backward(&tg, &tu, &dy);
+        let (d_gate, d_up) = swiglu::backward(gate.clone(), up.clone(), &dy);
+        let (twin_gate, twin_up) = swiglu::backward(tg.clone(), tu.clone(), &dy);
         same("twin's d_gate", &d_gate, &plain(twin_gate))?;
         same("twin's d_up", &d_up, &plain(twin_up))?;
         let (auto_gate, auto_up) = twin_gradients!(twin, dy, tg, tu);
@@ -113,8 +113,8 @@ proptest! {
         let (twin, twin_saved) = rms_norm::forward(tx.clone(), &w, eps);
         let (y, saved) = rms_norm::forward(x.clone(), &w, eps);
         same("y", &y, &plain(twin.clone()))?;
-        let dx = rms_norm::backward(&saved, &w, &dy);
-        same("twin's dx", &dx, &plain(rms_norm::backward(&twin_saved, &w, &dy)))?;
+        let dx = rms_norm::backward(&saved, &w, dy.clone());
+        same("twin's dx", &dx, &plain(rms_norm::backward(&twin_saved, &w, dy.clone())))?;
         same("dx", &dx, &twin_gradients!(twin, dy, tx))?;
         slope("dx", &x, &dx, |x| along(&rms_norm::forward(x, &w, eps).0, &dy))?;
     }
