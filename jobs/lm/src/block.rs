@@ -174,13 +174,27 @@ impl Block {
         if pass.adapters.adapts(site) { pass.adapters.forward(site, x, base) } else { base }
     }
 
-    /// The block's output, with attention left to `attend`: it gets rotated heads and returns `[rows, heads · head_dim]`.
+    /// The block's output, and what its backward pass needs. Attention is left to `attend`: it gets rotated heads and returns
+    /// `[rows, heads · head_dim]`.
     pub(crate) fn forward(
         &self,
         x: Rows,
         pass: &Forward<'_>,
         attend: &mut dyn FnMut(&Heads) -> Rows,
     ) -> (Rows, Saved) {
+        let (saved, inner) = self.to_inner(x, pass, attend);
+        let y = saved.mlp_norm.x.clone() + self.project(Projection::Down, &inner, pass);
+        (y, Saved { inner: Some(inner), ..saved })
+    }
+
+    /// What the backward pass needs and nothing else: the last projection is left out.
+    pub(crate) fn again(&self, x: Rows, pass: &Forward<'_>, attend: &mut dyn FnMut(&Heads) -> Rows) -> Saved {
+        let (saved, inner) = self.to_inner(x, pass, attend);
+        Saved { inner: Some(inner), ..saved }
+    }
+
+    /// Up to the SwiGLU product, which comes beside the rest.
+    fn to_inner(&self, x: Rows, pass: &Forward<'_>, attend: &mut dyn FnMut(&Heads) -> Rows) -> (Saved, Rows) {
         let (attention_input, attention_norm) =
             rms_norm::forward(x.clone(), &self.attention_norm.value, self.eps);
         let [q, k, v] =
@@ -200,11 +214,10 @@ impl Block {
         };
         let attended = attend(&heads);
         let x = x + self.project(Projection::O, &attended, pass);
-        let (mlp_input, mlp_norm) = rms_norm::forward(x.clone(), &self.mlp_norm.value, self.eps);
+        let (mlp_input, mlp_norm) = rms_norm::forward(x, &self.mlp_norm.value, self.eps);
         let gate = self.project(Projection::Gate, &mlp_input, pass);
         let up = self.project(Projection::Up, &mlp_input, pass);
         let inner = swiglu::forward(&gate, &up);
-        let y = x + self.project(Projection::Down, &inner, pass);
         let saved = Saved {
             attention_norm,
             attention_input: Some(attention_input),
@@ -215,9 +228,9 @@ impl Block {
             mlp_input: Some(mlp_input),
             gate,
             up,
-            inner: Some(inner),
+            inner: None,
         };
-        (y, saved)
+        (saved, inner)
     }
 
     /// `[rows, heads · head_dim]` as `[rows, heads, head_dim]`.

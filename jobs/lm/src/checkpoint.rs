@@ -168,9 +168,11 @@ fn open_shard(path: PathBuf) -> Result<Vec<(String, Place)>, LoadError> {
     let file = File::open(&path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let shard = Rc::new(Shard { path: path.clone(), file });
-    let length = if size < 8 { None } else { shard.read(0..8)?.first_chunk().copied().map(u64::from_le_bytes) };
+    let length =
+        if size < 8 { None } else { shard.read(0..8)?.first_chunk().copied().map(u64::from_le_bytes) };
     let header = length.filter(|length| *length <= MAX_HEADER.min(size - 8));
-    let header = header.ok_or_else(|| corrupt(format!("no safetensors file: {size} bytes hold no header")))?;
+    let header =
+        header.ok_or_else(|| corrupt(format!("no safetensors file: {size} bytes hold no header")))?;
     let metadata: Metadata = serde_json::from_slice(&shard.read(8..8 + header)?)
         .map_err(|error| corrupt(format!("broken safetensors header: {error}")))?;
     let start = 8 + header;

@@ -206,12 +206,14 @@ impl Decoder {
         let (hidden, norm) = self.final_norm(x);
         let head = self.head_weight();
         let outcome = head::train(&hidden, &head.value, batch, weights, grads.is_some());
+        drop(hidden);
 
         let mut pass = Backward { segments: batch.segments(), rotation: &rotation, adapters, grads };
         if let (Some(grads), Some(gradient)) = (&mut pass.grads, outcome.d_weight) {
             grads.add(&head.name, gradient);
         }
         let mut dy = norm_back(&norm, &self.norm, outcome.d_hidden, &mut pass);
+        drop(norm);
         for (block, saved) in self.blocks.iter().zip(kept).rev() {
             let Some(saved) = saved else { break };
             let saved = match saved {
@@ -219,7 +221,7 @@ impl Decoder {
                 Kept::Input(x) => {
                     let adapters = &*pass.adapters;
                     let again = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
-                    block.forward(*x, &again, &mut packed_attention(batch.segments())).1
+                    block.again(*x, &again, &mut packed_attention(batch.segments()))
                 }
             };
             let depth = if block.layer == lowest { depth } else { Depth::Through };

@@ -10,6 +10,7 @@ use jobs_lm::batch::PackedBatch;
 use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::{Decoder, Recompute};
 use jobs_lm::device::{self, Device};
+use jobs_lm::ops::linear::{Way, product};
 use jobs_lm::params::WeightGrads;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -90,13 +91,13 @@ impl Adapters for Deltas {
     }
 
     fn forward(&self, site: Site, x: &Rows, base: Rows) -> Rows {
-        base + jobs_lm::ops::linear::product(x.clone(), self.weights[&site].clone())
+        base + product(x, &self.weights[&site], Way::Backward)
     }
 
     fn backward(&mut self, site: Site, x: &Rows, dy: &Rows, dx: Rows) -> Rows {
         self.gradients.insert(site, x.clone().transpose().matmul(dy.clone()));
         self.handed.insert(site, (x.clone(), dy.clone()));
-        dx + jobs_lm::ops::linear::product(dy.clone(), self.weights[&site].clone().transpose())
+        dx + product(dy, &self.weights[&site], Way::Forward)
     }
 }
 

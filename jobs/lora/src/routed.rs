@@ -161,12 +161,10 @@ impl Segment {
     }
 
     /// The scaled middle of `x` and a matrix of `n·r` columns: `[rows, n·r]`.
-    fn middle(&self, x: Matrix<'_>, rows: usize, wide: Matrix<'_>) -> Vec<f32> {
-        let columns = self.columns.len();
-        let mut middle = vec![0.0; rows * columns];
-        multiply(Target::set(&mut middle, columns), 1.0, x, wide);
+    fn middle(&self, x: Matrix<'_>, wide: Matrix<'_>) -> Vec<f32> {
+        let mut middle = host::product(x, wide);
         host::wide(|| {
-            for row in middle.chunks_exact_mut(columns) {
+            for row in middle.chunks_exact_mut(self.columns.len()) {
                 row.iter_mut().zip(&self.columns).for_each(|(x, factor)| *x *= factor);
             }
         });
@@ -177,7 +175,7 @@ impl Segment {
     fn forward(&self, pair: &Pair, x: &[f32], y: &mut [f32]) {
         let ([wide, d_in], [d_out, _]) = (pair.a.dims(), pair.b.dims());
         let (a, b, rows) = (numbers(&pair.a), numbers(&pair.b), x.len() / d_in);
-        let middle = self.middle(Matrix::dense(x, rows, d_in), rows, Matrix::dense(&a, wide, d_in).t());
+        let middle = self.middle(Matrix::dense(x, rows, d_in), Matrix::dense(&a, wide, d_in).t());
         let middle = Matrix::dense(&middle, rows, wide);
         multiply(Target::add(y, d_out), 1.0, middle, Matrix::dense(&b, d_out, wide).t());
     }
@@ -188,12 +186,10 @@ impl Segment {
         let (a, b, rows) = (numbers(&pair.a), numbers(&pair.b), x.len() / d_in);
         let (x, dy) = (Matrix::dense(x, rows, d_in), Matrix::dense(dy, rows, d_out));
         let a = Matrix::dense(&a, wide, d_in);
-        let middle = self.middle(x, rows, a.t());
-        let d_middle = self.middle(dy, rows, Matrix::dense(&b, d_out, wide));
+        let middle = self.middle(x, a.t());
+        let d_middle = self.middle(dy, Matrix::dense(&b, d_out, wide));
         let (middle, d_middle) = (Matrix::dense(&middle, rows, wide), Matrix::dense(&d_middle, rows, wide));
-        let (mut da, mut db) = (vec![0.0; wide * d_in], vec![0.0; d_out * wide]);
-        multiply(Target::set(&mut da, d_in), 1.0, d_middle.t(), x);
-        multiply(Target::set(&mut db, wide), 1.0, dy.t(), middle);
+        let (da, db) = (host::product(d_middle.t(), x), host::product(dy.t(), middle));
         multiply(Target::add(dx, d_in), 1.0, d_middle, a);
         Pair { a: host::tensor(da, [wide, d_in]), b: host::tensor(db, [d_out, wide]) }
     }

@@ -13,6 +13,6 @@ mod verify;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::keep_pages();
+    allocator::keep_memory();
     cli::main()
 }

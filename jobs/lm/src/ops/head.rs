@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Tensor, TensorData};
 
+use super::host::{self, Numbers};
 use super::linear::{self, Multiply};
-use super::{embedding, host, to_host};
+use super::{embedding, to_host};
 use crate::Rows;
 use crate::batch::PackedBatch;
 
@@ -67,7 +68,11 @@ pub fn train(
         }
         dx.push(linear::backward_input(&d_logits, weight));
     }
-    Outcome { losses: learnt.means(&row_losses), d_hidden: learnt.spread(dx, hidden), d_weight }
+    Outcome {
+        losses: learnt.means(&row_losses),
+        d_hidden: learnt.spread(dx, hidden.dims(), &hidden.device()),
+        d_weight,
+    }
 }
 
 /// Each row's loss, and the gradient of `Σ scale · loss` with respect to the logits.
@@ -166,18 +171,38 @@ impl<'a> Learnt<'a> {
         rows.map(|(learnt, completion)| (learnt.len() - completion.len(), completion.len()))
     }
 
-    /// Gradients of these rows at their places among all rows.
-    fn spread(&self, dx: Vec<Rows>, hidden: &Rows) -> Rows {
-        let mut all = hidden.zeros_like();
-        if dx.is_empty() {
-            return all;
+    /// Gradients of these rows at their places among all rows `[rows, hidden]`.
+    fn spread(&self, dx: Vec<Rows>, shape: [usize; 2], device: &Device) -> Rows {
+        let rows = self.batch.learnt().filter(|rows| !rows.is_empty());
+        if !dx.iter().all(host::here) {
+            return twin_spread(rows, dx, shape, device);
         }
-        let dx = Tensor::cat(dx, 0);
-        let mut before = 0;
-        for rows in self.batch.learnt().filter(|rows| !rows.is_empty()) {
-            all = all.slice_assign(rows.clone(), dx.clone().slice(before..before + rows.len()));
-            before += rows.len();
+        let [count, width] = shape;
+        let mut all = vec![0.0; count * width];
+        let mut places = rows.flatten().map(|row| row * width);
+        for dx in dx {
+            let Some(dx) = Numbers::of(&dx) else { continue };
+            for (row, place) in dx.chunks_exact(width).zip(&mut places) {
+                all[place..place + width].copy_from_slice(row);
+            }
         }
-        all
+        Rows::from_data(TensorData::new(all, shape), device)
     }
+}
+
+/// [`Learnt::spread`] by Burn's operations.
+fn twin_spread(
+    rows: impl Iterator<Item = Range<usize>>,
+    dx: Vec<Rows>,
+    shape: [usize; 2],
+    device: &Device,
+) -> Rows {
+    let mut all = Tensor::zeros(shape, device);
+    let dx = Tensor::cat(dx, 0);
+    let mut before = 0;
+    for rows in rows {
+        all = all.slice_assign(rows.clone(), dx.clone().slice(before..before + rows.len()));
+        before += rows.len();
+    }
+    all
 }

@@ -176,6 +176,11 @@ impl<'a> Matrix<'a> {
         Self::new(numbers, rows, columns, columns)
     }
 
+    /// How many columns it has.
+    pub fn columns(self) -> usize {
+        self.layout.columns
+    }
+
     /// Its transpose.
     pub fn t(self) -> Self {
         let Layout { rows, columns, row_step, column_step } = self.layout;
@@ -204,40 +209,78 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `factor · a b`, on the calling thread.
+/// Multiplications from which on a product is cut among the threads of the CPU; below, handing out work costs more than it saves.
+const PARALLEL_FROM: usize = 192 * 192 * 192;
+
+/// `factor · a b`.
 ///
 /// # Panics
 /// When the sizes do not fit together, or the target is too short.
-#[expect(unsafe_code, reason = "the library's only interface takes pointers; all bounds are checked here")]
 pub fn multiply(target: Target<'_>, factor: f32, a: Matrix<'_>, b: Matrix<'_>) {
+    let layout =
+        Layout { rows: a.layout.rows, columns: b.layout.columns, row_step: target.step, column_step: 1 };
+    assert!(
+        layout.fits(target.numbers.len()) && (target.step >= layout.columns || layout.rows <= 1),
+        "{layout:?}"
+    );
+    // SAFETY: every index that the sizes and steps allow lies within the target (`Layout::fits`), which is borrowed exclusively, and its
+    // rows do not overlap.
+    #[expect(unsafe_code, reason = "all bounds are checked above")]
+    unsafe {
+        gemm(target.numbers.as_mut_ptr(), target.step, target.add, factor, a, b);
+    }
+}
+
+/// `a b` in new memory, row by row.
+///
+/// # Panics
+/// When the sizes do not fit together.
+pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+    let len = a.layout.rows * b.layout.columns;
+    if a.layout.columns == 0 {
+        return vec![0.0; len];
+    }
+    let mut numbers = Vec::with_capacity(len);
+    // SAFETY: the vector has room for all rows; a product that does not add writes every number and reads none.
+    #[expect(unsafe_code, reason = "to clear memory that is written next would cost another way over it")]
+    unsafe {
+        gemm(numbers.as_mut_ptr(), b.layout.columns, false, 1.0, a, b);
+        numbers.set_len(len);
+    }
+    numbers
+}
+
+/// # Safety
+/// `target` must be valid for the rows of `a` and the columns of `b`, with rows `step` apart that do not overlap; where `add` is set, for
+/// reading too.
+#[expect(unsafe_code, reason = "the library's only interface takes pointers")]
+unsafe fn gemm(target: *mut f32, step: usize, add: bool, factor: f32, a: Matrix<'_>, b: Matrix<'_>) {
     let (rows, depth, columns) = (a.layout.rows, a.layout.columns, b.layout.columns);
     assert_eq!(depth, b.layout.rows, "inner sizes");
-    let layout = Layout { rows, columns, row_step: target.step, column_step: 1 };
-    assert!(layout.fits(target.numbers.len()) && (target.step >= columns || rows <= 1), "{layout:?}");
-    let step = |step: usize| step as isize;
-    // SAFETY: every index that the sizes and steps allow lies within its slice (`Layout::fits`, checked here and where the operands were
-    // made), the target is borrowed exclusively, and its rows do not overlap.
+    let large = rows.saturating_mul(depth).saturating_mul(columns) >= PARALLEL_FROM;
+    let threads = if large { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    // SAFETY: the operands' bounds were checked where they were made (`Layout::fits`), the target's are the caller's promise.
     unsafe {
         gemm::gemm(
             rows,
             columns,
             depth,
-            target.numbers.as_mut_ptr(),
+            target,
             1,
-            step(target.step),
-            target.add,
+            step as isize,
+            add,
             a.numbers.as_ptr(),
-            step(a.layout.column_step),
-            step(a.layout.row_step),
+            a.layout.column_step as isize,
+            a.layout.row_step as isize,
             b.numbers.as_ptr(),
-            step(b.layout.column_step),
-            step(b.layout.row_step),
+            b.layout.column_step as isize,
+            b.layout.row_step as isize,
             1.0,
             factor,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
 }

@@ -6,18 +6,49 @@ use rayon::prelude::*;
 use super::host::{self, Matrix, Numbers, Target, multiply};
 use crate::Rows;
 
-/// `x w` with `x` of shape `[rows, in]` and `w` of shape `[in, out]`, each row's bits the same whatever rows stand beside it.
+/// Which way a weight `[out, in]` is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `x Wᵀ`: from inputs to outputs.
+    Forward,
+    /// `x W`: from outputs to inputs.
+    Backward,
+}
+
+/// Rows times a weight, each row's bits the same whatever rows stand beside it.
 ///
 /// The CPU's matrix product takes other paths, with another order of summation, for a single row and for small results of few rows;
 /// such products are filled up with zero rows.
-pub fn product(x: Rows, w: Tensor<2>) -> Rows {
-    let [rows, input] = x.dims();
-    let least = least_rows(w.dims()[1]);
+pub fn product(x: &Rows, weight: &Tensor<2>, way: Way) -> Rows {
+    let (Some(numbers), Some(w)) = (Numbers::of(x), Numbers::of(weight)) else {
+        return twin_product(x, weight, way);
+    };
+    let ([rows, depth], w) = (x.dims(), matrix(&w, weight.dims(), way));
+    let (width, least) = (w.columns(), least_rows(w.columns()));
     if rows == 0 || rows >= least {
-        return x.matmul(w);
+        return host::tensor(host::product(Matrix::dense(&numbers, rows, depth), w), [rows, width]);
     }
-    let filling = Tensor::zeros([least - rows, input], &x.device());
-    Tensor::cat(vec![x, filling], 0).matmul(w).slice(0..rows)
+    let mut filled = numbers.to_vec();
+    filled.resize(least * depth, 0.0);
+    let mut y = host::product(Matrix::dense(&filled, least, depth), w);
+    y.truncate(rows * width);
+    host::tensor(y, [rows, width])
+}
+
+/// [`product`] by Burn's operations.
+fn twin_product(x: &Rows, weight: &Tensor<2>, way: Way) -> Rows {
+    x.clone().matmul(match way {
+        Way::Forward => weight.clone().transpose(),
+        Way::Backward => weight.clone(),
+    })
+}
+
+fn matrix(weight: &[f32], [output, input]: [usize; 2], way: Way) -> Matrix<'_> {
+    let weight = Matrix::dense(weight, output, input);
+    match way {
+        Way::Forward => weight.t(),
+        Way::Backward => weight,
+    }
 }
 
 /// Rows from which on a product of this width takes the general path: a result wider or taller than 64 and of more than 256 numbers.
@@ -42,13 +73,12 @@ pub enum Multiply {
 
 /// `y = x Wᵀ + b`.
 pub fn forward(x: &Rows, weight: &Tensor<2>, bias: Option<&Tensor<2>>, multiply: Multiply) -> Rows {
-    let w = weight.clone().transpose();
     let y = match multiply {
         Multiply::Together => match bias.and_then(|bias| onto_bias(x, weight, bias)) {
             Some(y) => return y,
-            None => product(x.clone(), w),
+            None => product(x, weight, Way::Forward),
         },
-        Multiply::OneByOne => product_one_by_one(x.clone(), w),
+        Multiply::OneByOne => product_one_by_one(x.clone(), weight.clone().transpose()),
     };
     match bias {
         Some(bias) => y + bias.clone(),
@@ -65,14 +95,14 @@ fn onto_bias(x: &Rows, weight: &Tensor<2>, bias: &Tensor<2>) -> Option<Rows> {
     }
     let (x, w) = (Numbers::of(x)?, Numbers::of(weight)?);
     let mut y = Numbers::of(bias)?.repeat(rows);
-    let (x, w) = (Matrix::dense(&x, rows, input), Matrix::dense(&w, output, input));
-    multiply(Target::add(&mut y, output), 1.0, x, w.t());
+    let (x, w) = (Matrix::dense(&x, rows, input), matrix(&w, [output, input], Way::Forward));
+    multiply(Target::add(&mut y, output), 1.0, x, w);
     Some(host::tensor(y, [rows, output]))
 }
 
 /// `dx = dy W`.
 pub fn backward_input(dy: &Rows, weight: &Tensor<2>) -> Rows {
-    product(dy.clone(), weight.clone())
+    product(dy, weight, Way::Backward)
 }
 
 /// `dW = dyᵀ x`, summed over all rows.

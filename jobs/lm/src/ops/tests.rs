@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 use super::attention::{self, Heads, Sight};
-use super::linear::Multiply;
+use super::linear::{Multiply, Way};
 use super::rotary::Rotation;
 use super::{embedding, head, linear, rms_norm, swiglu, to_host};
 use crate::batch::PackedBatch;
@@ -74,10 +74,12 @@ fn products_of_few_rows_have_the_bits_of_many() {
         [(8, 8), (40, 16), (1300, 16), (1300, 64), (96, 65), (96, 85), (700, 130), (64, 300)]
     {
         let x = draw.plain([80, depth]);
-        for w in [draw.plain([depth, width]), draw.plain([width, depth]).transpose()] {
-            let all = to_host(linear::product(x.clone(), w.clone()));
+        for (way, w) in
+            [(Way::Backward, draw.plain([depth, width])), (Way::Forward, draw.plain([width, depth]))]
+        {
+            let all = to_host(linear::product(&x, &w, way));
             for rows in [0..1, 3..5, 10..17, 0..64, 15..80] {
-                let some = to_host(linear::product(x.clone().slice(rows.clone()), w.clone()));
+                let some = to_host(linear::product(&x.clone().slice(rows.clone()), &w, way));
                 let same = all[rows.start * width..rows.end * width].iter().zip(&some);
                 assert!(
                     same.into_iter().all(|(a, b)| a.to_bits() == b.to_bits()),

@@ -6,13 +6,14 @@
 
 mod task;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
 use jobs_lora::{
-    Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, Step,
+    AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, Step,
 };
 use rayon::prelude::*;
 
@@ -22,6 +23,7 @@ use crate::checkpoint::TrainState;
 use crate::guard::{self, Fault};
 use crate::parts;
 use crate::sample::{Sample, order};
+use crate::schedule::Schedule;
 
 /// How a lane runs its fan. It changes speed, never results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,13 @@ pub struct Fan {
 /// A task in its slot.
 #[derive(Debug)]
 struct Running {
-    task: SlotTask,
+    id: TaskId,
+    samples: Vec<Sample>,
+    seed: Option<u64>,
+    optimizer: AdamW,
+    schedule: Schedule,
+    /// Steps from the start of the training to its end.
+    total: u64,
     slot: SlotId,
     moments: Moments,
     losses: Vec<f32>,
@@ -91,17 +99,21 @@ struct Stepped {
 
 impl Running {
     fn sample(&self) -> &Sample {
-        let count = self.task.samples.len();
-        &self.task.samples[self.order[self.moments.steps as usize % count]]
+        &self.samples[self.order[self.moments.steps as usize % self.samples.len()]]
+    }
+
+    /// Steps ahead.
+    fn left(&self) -> u64 {
+        self.total - self.moments.steps
     }
 
     /// Draws the order of the epoch that the next step belongs to, if it begins one.
     fn turn(&mut self) {
-        let count = self.task.samples.len();
+        let count = self.samples.len();
         let (epoch, cursor) = (self.moments.steps / count as u64, self.moments.steps % count as u64);
         if cursor == 0 || self.order.is_empty() {
             let given = || (0..count).collect();
-            self.order = self.task.seed.map_or_else(given, |seed| order(seed, epoch, count));
+            self.order = self.seed.map_or_else(given, |seed| order(seed, epoch, count));
         }
     }
 }
@@ -120,7 +132,7 @@ impl Fan {
 
     /// The tasks in the slots, longest-waiting first.
     pub fn tasks(&self) -> impl Iterator<Item = &TaskId> {
-        self.queue.iter().map(|running| &running.task.id)
+        self.queue.iter().map(|running| &running.id)
     }
 
     /// Puts a task into a free slot.
@@ -128,33 +140,37 @@ impl Fan {
     /// # Errors
     /// When no slot is free, the task is there already, its samples are none, empty or not of the base model's vocabulary, or it starts
     /// from what does not fit.
-    pub fn start(&mut self, mut task: SlotTask) -> Result<(), FanError> {
-        let id = task.id.clone();
+    pub fn start(&mut self, task: SlotTask) -> Result<(), FanError> {
+        let total = task.total();
+        let SlotTask { id, samples, seed, optimizer, schedule, start, .. } = task;
         if self.position(&id).is_some() {
             return Err(FanError::Repeated(id));
         }
         if self.free_slots() == 0 {
             return Err(FanError::Full(id, self.config.slots));
         }
-        if task.total() == 0 {
+        if total == 0 {
             return Err(FanError::Samples(id, "no sample or no epoch"));
         }
-        if task.samples.iter().any(|sample| sample.prompt.is_empty() || sample.completion.is_empty()) {
+        if samples.iter().any(|sample| sample.prompt.is_empty() || sample.completion.is_empty()) {
             return Err(FanError::Samples(id, "a sample without prompt or completion"));
         }
-        for ids in task.samples.iter().flat_map(|sample| [&sample.prompt, &sample.completion]) {
+        for ids in samples.iter().flat_map(|sample| [&sample.prompt, &sample.completion]) {
             self.decoder.check(ids).map_err(|error| FanError::Token(id.clone(), error))?;
         }
-        let fresh = Start::Fresh(Adapter::zeros(self.bank.shape()));
-        let (adapter, moments, losses) = match std::mem::replace(&mut task.start, fresh) {
+        let (adapter, moments, losses) = match start {
             Start::Fresh(adapter) => {
                 let parameters = adapter.values().len();
                 (adapter, Moments::new(parameters), Vec::new())
             }
-            Start::Resume(state) => self.resumed(&task, state)?,
+            Start::Resume(state) => self
+                .resumed(seed.unwrap_or_default(), total, state)
+                .map_err(|cause| FanError::Resume(id.clone(), cause))?,
         };
-        let slot = self.bank.insert(adapter).map_err(|error| FanError::Bank(id, error))?;
-        let mut running = Running { task, slot, moments, losses, order: Vec::new() };
+        let slot = self.bank.insert(adapter).map_err(|error| FanError::Bank(id.clone(), error))?;
+        let order = Vec::new();
+        let mut running =
+            Running { id, samples, seed, optimizer, schedule, total, slot, moments, losses, order };
         running.turn();
         self.queue.push_back(running);
         Ok(())
@@ -187,13 +203,13 @@ impl Fan {
         losses: &[f32],
         gradients: impl Iterator<Item = &'a Gradients>,
     ) -> Result<Vec<Result<f64, Fault>>, FanError> {
-        let ids = chosen.iter().map(|running| running.task.id.clone()).collect::<Vec<_>>();
+        let ids = chosen.iter().map(|running| running.id.clone()).collect::<Vec<_>>();
         let finite = losses.iter().map(|loss| guard::loss(*loss)).collect::<Vec<_>>();
         let sound = chosen.iter_mut().zip(gradients).zip(&finite).filter(|(_, loss)| loss.is_ok());
         let steps = sound.map(|((running, gradients), _)| {
-            let Running { task, slot, moments, .. } = running;
-            let rate = task.optimizer.lr * task.schedule.factor(moments.steps, task.total());
-            Step { slot: *slot, optimizer: task.optimizer, rate, gradients, moments }
+            let Running { optimizer, schedule, total, slot, moments, .. } = running;
+            let rate = optimizer.lr * schedule.factor(moments.steps, *total);
+            Step { slot: *slot, optimizer: *optimizer, rate, gradients, moments }
         });
         let mut stepped = self.bank.steps(steps.collect()).into_iter();
         let outcomes = finite.into_iter().zip(ids).map(|(loss, id)| match loss.map(|_| stepped.next()) {
@@ -216,7 +232,7 @@ impl Fan {
         }
         let Some(first) = tasks.first() else { return Ok((Vec::new(), Gradients::default())) };
         let routed = RoutedBank::new(&self.bank, &routing);
-        let mut routed = routed.map_err(|error| FanError::Bank(first.task.id.clone(), error))?;
+        let mut routed = routed.map_err(|error| FanError::Bank(first.id.clone(), error))?;
         let weights = vec![1.0; tasks.len()];
         let recompute = self.config.recompute;
         let losses = self.decoder.train_pass_weighted(&batch, &weights, &mut routed, None, recompute);
@@ -233,7 +249,7 @@ impl Fan {
         let adapter = self.bank.adapter(running.slot).map_err(|error| FanError::Bank(task.clone(), error))?;
         Ok(TrainState {
             layout: self.bank.shape().to_string(),
-            seed: running.task.seed.unwrap_or_default(),
+            seed: running.seed.unwrap_or_default(),
             values: adapter.values().to_vec(),
             moments: running.moments.clone(),
             losses: running.losses.clone(),
@@ -250,8 +266,13 @@ impl Fan {
         self.free(&running).map(|_| ())
     }
 
-    /// Takes the tasks of the next pass out of the queue: its head, and whoever else fits, in queue order.
+    /// Takes the tasks of the next pass out of the queue: its head, and whoever else fits, in queue order. While every slot is taken, the
+    /// head is who waits longest; once slots stay free, nobody is left to come, and those with most steps ahead go first, so that all end
+    /// at about the same time and the last passes are as full as can be.
     fn choose(&mut self) -> Vec<Running> {
+        if self.free_slots() > 0 {
+            self.queue.make_contiguous().sort_by_key(|running| Reverse(running.left()));
+        }
         let mut left = self.config.tokens_per_pass;
         let (mut chosen, mut waiting) = (Vec::new(), VecDeque::new());
         for running in self.queue.drain(..) {
@@ -275,7 +296,7 @@ impl Fan {
         events: &mut Vec<SlotEvent>,
     ) -> Result<(), FanError> {
         let Stepped { tokens, loss, norm } = stepped;
-        let (task, step, total) = (running.task.id.clone(), running.moments.steps, running.task.total());
+        let (task, step, total) = (running.id.clone(), running.moments.steps, running.total);
         let norm = match norm {
             Ok(norm) => norm,
             Err(fault) => {
@@ -299,30 +320,33 @@ impl Fan {
         Ok(())
     }
 
-    fn resumed(&self, task: &SlotTask, state: TrainState) -> Result<(Adapter, Moments, Vec<f32>), FanError> {
-        let refuse = |cause: String| FanError::Resume(task.id.clone(), cause);
+    /// What a snapshot holds, or why it is not one of this task.
+    fn resumed(
+        &self,
+        seed: u64,
+        total: u64,
+        state: TrainState,
+    ) -> Result<(Adapter, Moments, Vec<f32>), String> {
         let layout = self.bank.shape().to_string();
         if state.layout != layout {
-            return Err(refuse(format!("the checkpoint holds {}, expected {layout}", state.layout)));
+            return Err(format!("the checkpoint holds {}, expected {layout}", state.layout));
         }
-        let seed = task.seed.unwrap_or_default();
         if state.seed != seed {
-            return Err(refuse(format!("the checkpoint has seed {}, expected {seed}", state.seed)));
+            return Err(format!("the checkpoint has seed {}, expected {seed}", state.seed));
         }
-        if state.steps() >= task.total() {
-            return Err(refuse(format!("the checkpoint is at step {} of {}", state.steps(), task.total())));
+        if state.steps() >= total {
+            return Err(format!("the checkpoint is at step {} of {total}", state.steps()));
         }
         let adapter = Adapter::from_values(self.bank.shape(), state.values);
-        let adapter =
-            adapter.ok_or_else(|| refuse("the checkpoint's numbers do not fill the adapter".into()))?;
+        let adapter = adapter.ok_or("the checkpoint's numbers do not fill the adapter")?;
         Ok((adapter, state.moments, state.losses))
     }
 
     fn free(&mut self, running: &Running) -> Result<Adapter, FanError> {
-        self.bank.take(running.slot).map_err(|error| FanError::Bank(running.task.id.clone(), error))
+        self.bank.take(running.slot).map_err(|error| FanError::Bank(running.id.clone(), error))
     }
 
     fn position(&self, task: &TaskId) -> Option<usize> {
-        self.queue.iter().position(|running| &running.task.id == task)
+        self.queue.iter().position(|running| &running.id == task)
     }
 }
