@@ -1,6 +1,7 @@
-"""The shapes that bench/fan compares, with random weights and random token sequences of BFCL-like lengths."""
+"""Decoder shapes with random weights, and random token sequences for them."""
 import json
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,30 +11,54 @@ from safetensors.numpy import save_file
 
 @dataclass(frozen=True)
 class Shape:
+    """A Qwen2 decoder."""
+
     hidden: int
     layers: int
     feed_forward: int
     heads: int
     kv_heads: int
     vocabulary: int
-    shortest: int  # tokens of a trace
-    longest: int
-    tools: int
-    traces: int  # of each tool
-    epochs: int
+    tied: bool = True  # the head is the embedding
+
+    @property
+    def kv(self) -> int:
+        """Width of all keys of a token."""
+        return self.hidden // self.heads * self.kv_heads
 
 
 SHAPES = {
-    "tiny": Shape(128, 4, 352, 4, 2, 2048, 20, 250, tools=16, traces=24, epochs=2),
-    "small": Shape(384, 6, 1024, 6, 2, 8192, 20, 250, tools=16, traces=8, epochs=2),
-    "qwen0.5b": Shape(896, 24, 4864, 14, 2, 151936, 20, 250, tools=4, traces=1, epochs=2),
+    "tiny": Shape(128, 4, 352, 4, 2, 2048),
+    "small": Shape(384, 6, 1024, 6, 2, 8192),
+    "qwen0.5b": Shape(896, 24, 4864, 14, 2, 151936),
 }
 
+# Tokens of prompt and completion, one pair after the other, drawn from what the random generator gives.
+Lengths = Callable[[random.Random], Iterator[tuple[int, int]]]
 
-def write_model(shape: Shape, folder: Path, seed: int = 0) -> None:
-    """A Qwen2 decoder in Hugging Face layout with tied embeddings; matrices normal with deviation 0.02, f32."""
+
+def tool_calls(rng: random.Random, shortest: int = 20, longest: int = 250) -> Iterator[tuple[int, int]]:
+    """Lengths like those of short tool calls: log-normal within bounds, a quarter of a trace is its call."""
+    middle = (shortest * longest) ** 0.5
+    while True:
+        length = min(max(round(middle * rng.lognormvariate(0.25, 0.6)), shortest), longest)
+        completion = max(6, length // 4)
+        yield length - completion, completion
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is trained: so many tools with so many traces each."""
+
+    tools: int
+    traces: int
+    epochs: int
+    lengths: Lengths = tool_calls
+
+
+def write_config(shape: Shape, folder: Path) -> None:
+    """The config.json of a folder in Hugging Face layout."""
     folder.mkdir(parents=True, exist_ok=True)
-    head_dim = shape.hidden // shape.heads
     config = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -48,21 +73,25 @@ def write_model(shape: Shape, folder: Path, seed: int = 0) -> None:
         "rms_norm_eps": 1e-6,
         "rope_theta": 1e6,
         "hidden_act": "silu",
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": shape.tied,
         "use_sliding_window": False,
         "torch_dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_model(shape: Shape, folder: Path, seed: int = 0) -> None:
+    """Configuration and weights; matrices normal with deviation 0.02, f32."""
+    write_config(shape, folder)
     rng = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
         return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02)
 
-    kv = shape.kv_heads * head_dim
     weights = {"model.embed_tokens.weight": matrix(shape.vocabulary, shape.hidden)}
     for layer in range(shape.layers):
         at = f"model.layers.{layer}"
-        for name, rows in [("q", shape.hidden), ("k", kv), ("v", kv)]:
+        for name, rows in [("q", shape.hidden), ("k", shape.kv), ("v", shape.kv)]:
             weights[f"{at}.self_attn.{name}_proj.weight"] = matrix(rows, shape.hidden)
             weights[f"{at}.self_attn.{name}_proj.bias"] = np.zeros(rows, np.float32)
         weights[f"{at}.self_attn.o_proj.weight"] = matrix(shape.hidden, shape.hidden)
@@ -72,19 +101,22 @@ def write_model(shape: Shape, folder: Path, seed: int = 0) -> None:
         for norm in ("input_layernorm", "post_attention_layernorm"):
             weights[f"{at}.{norm}.weight"] = np.ones(shape.hidden, np.float32)
     weights["model.norm.weight"] = np.ones(shape.hidden, np.float32)
+    if not shape.tied:
+        weights["lm_head.weight"] = matrix(shape.vocabulary, shape.hidden)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def write_sequences(shape: Shape, file: Path, seed: int = 0) -> None:
-    """Lines {tool, prompt, completion}: lengths log-normal within the shape's bounds, a quarter of a trace is its call."""
+def write_sequences(load: Load, vocabulary: int, file: Path, seed: int = 0) -> list[int]:
+    """Lines {tool, prompt, completion} of random ids; returns the tokens of each."""
     rng = random.Random(seed)
-    middle = (shape.shortest * shape.longest) ** 0.5
+    lengths = load.lengths(rng)
+    tokens = []
     with file.open("w") as out:
-        for trace in range(shape.traces):
-            for tool in range(shape.tools):
-                length = round(middle * rng.lognormvariate(0.25, 0.6))
-                length = min(max(length, shape.shortest), shape.longest)
-                completion = max(6, length // 4)
-                ids = [rng.randrange(shape.vocabulary) for _ in range(length)]
-                line = {"tool": f"tool-{tool:02}", "prompt": ids[:-completion], "completion": ids[-completion:]}
+        for _ in range(load.traces):
+            for tool in range(load.tools):
+                prompt, completion = next(lengths)
+                ids = [rng.randrange(vocabulary) for _ in range(prompt + completion)]
+                line = {"tool": f"tool-{tool:02}", "prompt": ids[:prompt], "completion": ids[prompt:]}
                 out.write(json.dumps(line) + "\n")
+                tokens.append(len(ids))
+    return tokens

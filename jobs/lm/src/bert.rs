@@ -8,12 +8,12 @@ use burn::tensor::{Device, Tensor};
 
 use crate::Rows;
 use crate::checkpoint::{Checkpoint, LoadError};
-use crate::config::{ConfigError, FieldError, optional, problem, read_object, required};
 use crate::ops::attention::{self, Heads, Sight};
 use crate::ops::linear::{self, Multiply};
 use crate::ops::{embedding, layer_norm};
 use crate::params::{Maker, Parameter, Start};
 use crate::pool;
+use jobs_spec::model::{ConfigError, FieldError, optional, problem, read_object, required};
 
 /// Shape of a BERT encoder.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,13 +5,14 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use crate::Rows;
-use crate::adapt::{Adapters, Projection, Site};
-use crate::config::{Family, ModelConfig};
+use crate::adapt::{Adapters, Site};
 use crate::ops::attention::{self, Heads, Sight};
 use crate::ops::linear::{self, Multiply};
 use crate::ops::rotary::Rotation;
 use crate::ops::{rms_norm, swiglu};
 use crate::params::{Maker, Parameter, Start, WeightGrads};
+use jobs_spec::model::Projection;
+use jobs_spec::model::{Family, ModelConfig};
 
 /// Weight and bias of a projection.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct Block {
 /// What one block's backward pass needs. Normed rows and the SwiGLU product may be left out: they are had again from the rest, bit for bit.
 pub(crate) struct Saved {
     attention_norm: rms_norm::Saved,
+    /// Kept only where it is read: for adapters of q, k and v, and for the model's own gradients.
     attention_input: Option<Rows>,
     head_norms: Option<[rms_norm::Saved; 2]>,
     heads: Heads,
@@ -92,6 +94,8 @@ impl Depth {
 pub(crate) struct Forward<'a> {
     pub(crate) rotation: &'a Rotation,
     pub(crate) adapters: &'a dyn Adapters,
+    /// Whether the backward pass will want gradients of the model's own weights.
+    pub(crate) own_gradients: bool,
     pub(crate) multiply: Multiply,
 }
 
@@ -220,7 +224,7 @@ impl Block {
         let inner = swiglu::forward(&gate, &up);
         let saved = Saved {
             attention_norm,
-            attention_input: Some(attention_input),
+            attention_input: self.reads_heads(pass.adapters, pass.own_gradients).then_some(attention_input),
             head_norms,
             heads,
             attended,
@@ -255,7 +259,7 @@ impl Block {
         pass: &mut Backward<'_>,
     ) -> Option<Rows> {
         let inner = saved.inner.take().unwrap_or_else(|| swiglu::forward(&saved.gate, &saved.up));
-        let d_inner = self.project_back(Projection::Down, &inner, &dy, depth, pass);
+        let d_inner = self.project_back(Projection::Down, Some(&inner), &dy, depth, pass);
         if depth == Depth::Down {
             return None;
         }
@@ -264,15 +268,15 @@ impl Block {
         drop(d_inner);
         let input = saved.mlp_input.take();
         let input = input.unwrap_or_else(|| rms_norm::normed(&saved.mlp_norm, &self.mlp_norm.value));
-        let d_input = self.project_back(Projection::Gate, &input, &d_gate, depth, pass)
-            + self.project_back(Projection::Up, &input, &d_up, depth, pass);
+        let d_input = self.project_back(Projection::Gate, Some(&input), &d_gate, depth, pass)
+            + self.project_back(Projection::Up, Some(&input), &d_up, depth, pass);
         drop((input, d_gate, d_up));
         if depth == Depth::Inner {
             return None;
         }
         let dx = dy + norm_back(&saved.mlp_norm, &self.mlp_norm, d_input, pass);
         drop(saved.mlp_norm);
-        let d_attended = self.project_back(Projection::O, &saved.attended, &dx, depth, pass);
+        let d_attended = self.project_back(Projection::O, Some(&saved.attended), &dx, depth, pass);
         drop(saved.attended);
         if depth == Depth::Output {
             return None;
@@ -280,8 +284,9 @@ impl Block {
         let grads = attention::backward(&saved.heads, pass.segments, Sight::Causal, &d_attended);
         drop((saved.heads, d_attended));
         let normed = || rms_norm::normed(&saved.attention_norm, &self.attention_norm.value);
-        let input = saved.attention_input.take().unwrap_or_else(normed);
-        let d_input = self.heads_back(&input, grads, saved.head_norms.as_ref(), depth, pass);
+        let read = self.reads_heads(pass.adapters, pass.grads.is_some());
+        let input = read.then(|| saved.attention_input.take().unwrap_or_else(normed));
+        let d_input = self.heads_back(input.as_ref(), grads, saved.head_norms.as_ref(), depth, pass);
         drop(input);
         if depth == Depth::Heads {
             return None;
@@ -289,10 +294,16 @@ impl Block {
         Some(dx + norm_back(&saved.attention_norm, &self.attention_norm, d_input, pass))
     }
 
+    /// Whether a backward pass reads the input of q, k and v.
+    fn reads_heads(&self, adapters: &dyn Adapters, own_gradients: bool) -> bool {
+        let adapted = |projection| adapters.adapts(Site { layer: self.layer, projection });
+        own_gradients || [Projection::Q, Projection::K, Projection::V].into_iter().any(adapted)
+    }
+
     /// The gradient of q, k and v's common input `x`, given those of the rotated heads.
     fn heads_back(
         &self,
-        x: &Rows,
+        x: Option<&Rows>,
         grads: Heads,
         head_norms: Option<&[rms_norm::Saved; 2]>,
         depth: Depth,
@@ -324,27 +335,32 @@ impl Block {
         norm_back(saved, weight, dy, pass).reshape(shape)
     }
 
-    /// The gradient of a projection's input. Where the pass ends here nobody reads it, and the base product is left out.
+    /// The gradient of a projection's input `x`, which is there where it is read. Where the pass ends here nobody reads the gradient, and the
+    /// base product is left out.
     fn project_back(
         &self,
         projection: Projection,
-        x: &Rows,
+        x: Option<&Rows>,
         dy: &Rows,
         depth: Depth,
         pass: &mut Backward<'_>,
     ) -> Rows {
         let linear = self.linear(projection);
-        pass.add(&linear.weight, || linear::backward_weight(x, dy));
+        if let Some(x) = x {
+            pass.add(&linear.weight, || linear::backward_weight(x, dy));
+        }
         if let Some(bias) = &linear.bias {
             pass.add(bias, || linear::backward_bias(dy));
         }
-        let dx = if Depth::of(projection) == depth {
-            x.zeros_like()
-        } else {
-            linear::backward_input(dy, &linear.weight.value)
+        let dx = match x {
+            Some(x) if Depth::of(projection) == depth => x.zeros_like(),
+            _ => linear::backward_input(dy, &linear.weight.value),
         };
         let site = Site { layer: self.layer, projection };
-        if pass.adapters.adapts(site) { pass.adapters.backward(site, x, dy, dx) } else { dx }
+        match x {
+            Some(x) if pass.adapters.adapts(site) => pass.adapters.backward(site, x, dy, dx),
+            _ => dx,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde_json::Value;
 
-use crate::config::ConfigError;
+use jobs_spec::model::ConfigError;
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]

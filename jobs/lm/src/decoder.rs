@@ -5,15 +5,17 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use crate::Rows;
-use crate::adapt::{Adapters, Projection, Site};
+use crate::adapt::{Adapters, Site};
 use crate::batch::PackedBatch;
 use crate::block::{Backward, Block, Depth, Forward, Saved, norm_back, packed_attention};
 use crate::checkpoint::{self, Checkpoint, FileFormat, LoadError, SaveError};
-use crate::config::ModelConfig;
 use crate::ops::linear::Multiply;
 use crate::ops::rotary::Rotation;
 use crate::ops::{embedding, head, rms_norm};
 use crate::params::{Initialiser, Maker, Parameter, Start, WeightGrads};
+use jobs_spec::memory::Recompute;
+use jobs_spec::model::ModelConfig;
+use jobs_spec::model::Projection;
 
 /// A token id that the model has no embedding for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,18 +25,6 @@ pub struct UnknownToken {
     pub id: u32,
     /// Size of the vocabulary.
     pub vocab: usize,
-}
-
-/// What a training pass computes again in its backward part instead of keeping it. Results have the same bits; memory and time differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Recompute {
-    /// Nothing: the fastest, and the largest.
-    #[default]
-    Nothing,
-    /// Normed rows and the SwiGLU products, which cost next to nothing.
-    Elementwise,
-    /// Every layer from its input: half as much work again, and one layer in memory at a time.
-    Layers,
 }
 
 /// What a pass keeps of a block.
@@ -139,7 +129,8 @@ impl Decoder {
 
     /// Hidden rows `[tokens, hidden]` after the final norm.
     pub fn hidden(&self, batch: &PackedBatch, adapters: &dyn Adapters) -> Rows {
-        let pass = Forward { rotation: &self.rotation(batch), adapters, multiply: Multiply::Together };
+        let rotation = &self.rotation(batch);
+        let pass = Forward { rotation, adapters, own_gradients: false, multiply: Multiply::Together };
         let mut x = self.embed(batch.ids());
         for block in &self.blocks {
             x = block.forward(x, &pass, &mut packed_attention(batch.segments())).0;
@@ -191,7 +182,8 @@ impl Decoder {
         let rotation = self.rotation(batch);
         let mut x = self.embed(batch.ids());
         let mut kept = Vec::with_capacity(self.blocks.len());
-        let pass = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
+        let own_gradients = grads.is_some();
+        let pass = Forward { rotation: &rotation, adapters, own_gradients, multiply: Multiply::Together };
         for block in &self.blocks {
             let input = (recompute == Recompute::Layers).then(|| x.clone());
             let (y, saved) = block.forward(x, &pass, &mut packed_attention(batch.segments()));
@@ -220,7 +212,12 @@ impl Decoder {
                 Kept::Saved(saved) => *saved,
                 Kept::Input(x) => {
                     let adapters = &*pass.adapters;
-                    let again = Forward { rotation: &rotation, adapters, multiply: Multiply::Together };
+                    let again = Forward {
+                        rotation: &rotation,
+                        adapters,
+                        own_gradients,
+                        multiply: Multiply::Together,
+                    };
                     block.again(*x, &again, &mut packed_attention(batch.segments()))
                 }
             };

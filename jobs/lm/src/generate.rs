@@ -11,13 +11,13 @@ use crate::Rows;
 use crate::adapt::Adapters;
 use crate::batch::PackedBatch;
 use crate::block::Forward;
-use crate::config::ModelConfig;
 use crate::decoder::{Decoder, UnknownToken};
 use crate::ops::attention::{self, Heads};
 use crate::ops::linear::Multiply;
 use crate::ops::to_host;
 use crate::pool;
 use crate::sample::sample;
+use jobs_spec::model::ModelConfig;
 
 /// How tokens are chosen and when to stop.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,7 +186,8 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
         batch.push(prompt, &[]);
     }
     let positions: Vec<usize> = prompts.iter().flat_map(|prompt| 0..prompt.len()).collect();
-    let pass = Forward { rotation: &decoder.rotation_at(&positions), adapters, multiply: Multiply::Together };
+    let rotation = &decoder.rotation_at(&positions);
+    let pass = Forward { rotation, adapters, own_gradients: false, multiply: Multiply::Together };
     let mut x = decoder.embed(batch.ids());
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {
@@ -208,7 +209,8 @@ fn prefill(decoder: &Decoder, prompts: &[&[u32]], adapters: &dyn Adapters, texts
 fn step(decoder: &Decoder, adapters: &dyn Adapters, texts: &mut [&mut Text]) -> Rows {
     let ids: Vec<u32> = texts.iter().map(|text| text.last_id()).collect();
     let positions: Vec<usize> = texts.iter().map(|text| text.seen).collect();
-    let pass = Forward { rotation: &decoder.rotation_at(&positions), adapters, multiply: Multiply::OneByOne };
+    let rotation = &decoder.rotation_at(&positions);
+    let pass = Forward { rotation, adapters, own_gradients: false, multiply: Multiply::OneByOne };
     let mut x = decoder.embed(&ids);
     for block in decoder.blocks() {
         let mut attend = |heads: &Heads| {

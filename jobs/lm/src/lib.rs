@@ -9,7 +9,6 @@ pub mod batch;
 pub mod bert;
 mod block;
 pub mod checkpoint;
-pub mod config;
 pub mod decoder;
 pub mod device;
 pub mod generate;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use half::bf16;
 use jobs_lm::checkpoint::FileFormat;
-use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::Decoder;
 use jobs_lm::device::{self, Device};
+use jobs_spec::model::{Family, ModelConfig, Rope, RopeScaling};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::json;

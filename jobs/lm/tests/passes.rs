@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use jobs_lm::Rows;
-use jobs_lm::adapt::{Adapters, NoAdapters, Projection, Site};
+use jobs_lm::adapt::{Adapters, NoAdapters, Site};
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
-use jobs_lm::decoder::{Decoder, Recompute};
+use jobs_lm::decoder::Decoder;
 use jobs_lm::device::{self, Device};
 use jobs_lm::ops::linear::{Way, product};
 use jobs_lm::params::WeightGrads;
+use jobs_spec::memory::Recompute;
+use jobs_spec::model::Projection;
+use jobs_spec::model::{Family, ModelConfig, Rope, RopeScaling};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;

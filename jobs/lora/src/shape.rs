@@ -3,8 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use jobs_lm::adapt::{Projection, Site};
-use jobs_lm::config::ModelConfig;
+use jobs_lm::adapt::Site;
+use jobs_spec::model::ModelConfig;
+use jobs_spec::model::Projection;
 
 /// One adapted projection and its size in the base model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

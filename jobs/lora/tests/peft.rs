@@ -9,9 +9,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use common::numbers;
 use half::f16;
-use jobs_lm::adapt::{Adapters, Projection, Site};
-use jobs_lm::config::ModelConfig;
+use jobs_lm::adapt::{Adapters, Site};
 use jobs_lora::{Adapter, AdapterShape, Bank, RoutedBank, Routing, peft};
+use jobs_spec::model::ModelConfig;
+use jobs_spec::model::Projection;
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 

@@ -6,8 +6,9 @@ mod common;
 use burn::tensor::Device;
 use common::{DOWN, GATE, adapter, distance, rows, shape, values};
 use jobs_lm::Rows;
-use jobs_lm::adapt::{Adapters, Projection, Site};
+use jobs_lm::adapt::{Adapters, Site};
 use jobs_lora::{Adapter, Bank, BankError, Gradients, RoutedBank, Routing, SlotId};
+use jobs_spec::model::Projection;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jobs_data::set::TrainingSet;
-use jobs_lm::adapt::Projection;
-use jobs_lm::config::ModelConfig;
 use jobs_lora::{AdamW, Adapter, AdapterShape, peft};
 use jobs_spec::job::PretrainSpec;
+use jobs_spec::model::ModelConfig;
+use jobs_spec::model::Projection;
 use jobs_text::Chat;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{SlotTask, Start, TaskId};

@@ -18,12 +18,13 @@ use std::sync::Arc;
 use jobs_data::set::TrainingSet;
 use jobs_data::trace::Trace;
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::{Decoder, Recompute};
+use jobs_lm::decoder::Decoder;
 use jobs_lora::{
     AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, peft,
 };
 use jobs_spec::job::FinetuneSpec;
 use jobs_spec::manifest::{FinetuneOrder, Learners};
+use jobs_spec::memory::Recompute;
 use jobs_text::Chat;
 use jobs_train::parts::{PARTS, cut};
 use jobs_train::sample::{Sample, order};

@@ -8,11 +8,11 @@ use burn::tensor::Device;
 use jobs_data::set::{Entry, EntrySet, TrainingSet};
 use jobs_data::tool::Tool;
 use jobs_data::trace::Trace;
-use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::Decoder;
 use jobs_lora::{Adapter, AdapterShape};
 use jobs_spec::category::Category;
 use jobs_spec::manifest::{Layer, Pooling, Prompt, PromptStyle};
+use jobs_spec::model::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_text::{Chat, Tokenizer, bpe};
 use serde_json::json;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobs_data::set::TrainingSet;
-use jobs_lm::decoder::Recompute;
 use jobs_lora::AdapterShape;
 use jobs_paratool::stage1_pretrain::{self, Pretraining};
 use jobs_spec::job::{FanLimits, PretrainSpec, input};
+use jobs_spec::memory::Recompute;
 use jobs_text::Chat;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, TaskId};

@@ -2,9 +2,10 @@
 
 use jobs_lm::adapt::NoAdapters;
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
+use jobs_lm::decoder::{Decoder, UnknownToken};
 use jobs_lm::params::WeightGrads;
 use jobs_lora::{AdamW, Moments};
+use jobs_spec::memory::Recompute;
 use rayon::prelude::*;
 
 use crate::checkpoint::TrainState;

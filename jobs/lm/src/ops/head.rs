@@ -5,14 +5,13 @@ use std::ops::Range;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Tensor, TensorData};
 
+use jobs_spec::memory::logits_rows;
+
 use super::host::{self, Numbers};
 use super::linear::{self, Multiply};
 use super::{embedding, to_host};
 use crate::Rows;
 use crate::batch::PackedBatch;
-
-/// Numbers of the logits in memory at once.
-const CHUNK_NUMBERS: usize = 1 << 23;
 
 /// What one pass through the head gives.
 #[derive(Debug)]
@@ -126,7 +125,7 @@ impl<'a> Learnt<'a> {
 
     /// Ranges of these rows whose logits fit into memory together.
     fn chunks(&self, vocab: usize) -> impl Iterator<Item = Range<usize>> {
-        let (rows, all) = ((CHUNK_NUMBERS / vocab).max(64), self.targets.len());
+        let (rows, all) = (logits_rows(vocab), self.targets.len());
         (0..all).step_by(rows).map(move |start| start..(start + rows).min(all))
     }
 

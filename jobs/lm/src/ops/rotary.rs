@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::host::{self, Numbers};
-use crate::config::{Rope, RopeScaling};
+use jobs_spec::model::{Rope, RopeScaling};
 
 /// Cosines and sines of every row's angles, each `[rows, 1, head_dim / 2]`.
 #[derive(Clone, Debug)]

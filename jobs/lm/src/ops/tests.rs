@@ -11,7 +11,7 @@ use super::linear::{Multiply, Way};
 use super::rotary::Rotation;
 use super::{embedding, head, linear, rms_norm, swiglu, to_host};
 use crate::batch::PackedBatch;
-use crate::config::{Rope, RopeScaling};
+use jobs_spec::model::{Rope, RopeScaling};
 
 /// Reproducible tensors, plain and for the twin.
 struct Draw(ChaCha12Rng);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use jobs_lm::adapt::Site;
-use jobs_lm::config::ModelConfig;
+use jobs_spec::model::ModelConfig;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 

@@ -6,7 +6,8 @@ mod import;
 
 use std::path::{Path, PathBuf};
 
-use jobs_lm::adapt::{Projection, Site};
+use jobs_lm::adapt::Site;
+use jobs_spec::model::Projection;
 
 pub use export::export;
 pub use import::import;

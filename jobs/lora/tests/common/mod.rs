@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, TensorData};
 use jobs_lm::Rows;
-use jobs_lm::adapt::{Projection, Site};
+use jobs_lm::adapt::Site;
 use jobs_lora::{Adapter, AdapterShape, SiteShape};
+use jobs_spec::model::Projection;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jobs_lm::config::ModelConfig;
 use jobs_lora::{Adapter, peft};
+use jobs_spec::model::ModelConfig;
 
 use crate::{Failure, stage3_joint};
 

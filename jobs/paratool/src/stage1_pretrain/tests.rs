@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-use jobs_lm::decoder::Recompute;
 use jobs_spec::manifest::Pretrain;
+use jobs_spec::memory::Recompute;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent};
 use proto::id::Digest;
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use clap::{Parser, Subcommand, ValueEnum};
-use jobs_lm::adapt::Projection;
-use jobs_lm::decoder::{Decoder, Recompute};
+use clap::{Parser, Subcommand};
+use jobs_lm::decoder::Decoder;
 use jobs_lora::{AdamW, Adapter, AdapterShape};
+use jobs_spec::memory::Recompute;
+use jobs_spec::model::Projection;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, SlotTask, Start, TaskId};
 use jobs_train::sample::Sample;
 use jobs_train::schedule::Schedule;
@@ -40,9 +41,9 @@ pub(super) struct Args {
     /// Token budget of one shared pass.
     #[arg(long, default_value_t = 4096)]
     tokens_per_pass: usize,
-    /// What passes compute again to save memory.
-    #[arg(long, value_enum, default_value_t = Policy::Nothing)]
-    recompute: Policy,
+    /// What passes compute again to save memory: `nothing`, `elementwise` or `layers`.
+    #[arg(long, default_value_t = Recompute::Nothing)]
+    recompute: Recompute,
     /// Passes over a tool's lines.
     #[arg(long, default_value_t = 1)]
     epochs: usize,
@@ -55,27 +56,6 @@ pub(super) struct Args {
     /// Print one JSON line.
     #[arg(long)]
     json: bool,
-}
-
-/// [`Recompute`] on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Policy {
-    /// The fastest, and the largest.
-    Nothing,
-    /// Normed rows and SwiGLU products.
-    Elementwise,
-    /// Every layer from its input.
-    Layers,
-}
-
-impl From<Policy> for Recompute {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Nothing => Self::Nothing,
-            Policy::Elementwise => Self::Elementwise,
-            Policy::Layers => Self::Layers,
-        }
-    }
 }
 
 /// One line of the sequences' file.
@@ -152,11 +132,8 @@ fn fan(args: &Args) -> anyhow::Result<Measured> {
             start: Start::Fresh(first.clone()),
         })
         .collect();
-    let config = FanConfig {
-        slots: args.slots,
-        tokens_per_pass: args.tokens_per_pass,
-        recompute: args.recompute.into(),
-    };
+    let config =
+        FanConfig { slots: args.slots, tokens_per_pass: args.tokens_per_pass, recompute: args.recompute };
     let mut fan = Fan::new(Arc::clone(&decoder), &shape, config);
     let mut measured = Measured {
         engine: "quiver",

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::config::ModelConfig;
 use jobs_lm::decoder::Decoder;
 use jobs_lora::{Bank, RoutedBank, Routing, peft};
+use jobs_spec::model::ModelConfig;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use jobs_data::corpus::{Corpus, CorpusExample, everyday_words};
 use jobs_lm::checkpoint::FileFormat;
-use jobs_lm::config::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_lm::decoder::Decoder;
 use jobs_paratool::samples::SampleBuilder;
 use jobs_paratool::{Checkpointing, Failure, Progress};
 use jobs_spec::job::BaseSpec;
 use jobs_spec::manifest::BaseTraining;
+use jobs_spec::model::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_text::prompt::{self, Request};
 use jobs_text::{Chat, bpe};
 use jobs_train::checkpoint::TrainState;

@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jobs_lm::batch::PackedBatch;
-use jobs_lm::decoder::{Decoder, Recompute, UnknownToken};
+use jobs_lm::decoder::{Decoder, UnknownToken};
 use jobs_lora::{
     AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, Step,
 };
+use jobs_spec::memory::Recompute;
 use rayon::prelude::*;
 
 pub use task::{SlotEvent, SlotTask, Start, TaskId};
@@ -123,6 +124,11 @@ impl Fan {
     pub fn new(decoder: Arc<Decoder>, shape: &Arc<AdapterShape>, config: FanConfig) -> Self {
         let bank = Bank::new(shape, decoder.device());
         Self { decoder, config, bank, queue: VecDeque::new() }
+    }
+
+    /// Changes what passes compute again from now on.
+    pub fn set_recompute(&mut self, recompute: Recompute) {
+        self.config.recompute = recompute;
     }
 
     /// Slots that hold no task.

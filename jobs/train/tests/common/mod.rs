@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use jobs_lm::adapt::Projection;
-use jobs_lm::config::ModelConfig;
-use jobs_lm::decoder::{Decoder, Recompute};
+use jobs_lm::decoder::Decoder;
 use jobs_lora::{AdamW, Adapter, AdapterShape};
+use jobs_spec::memory::Recompute;
+use jobs_spec::model::ModelConfig;
+use jobs_spec::model::Projection;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, SlotTask, Start, TaskId};
 use jobs_train::sample::Sample;
 use jobs_train::schedule::Schedule;

@@ -12,11 +12,11 @@ use rand::RngExt;
 use super::{Draw, tracked};
 use crate::Rows;
 use crate::batch::PackedBatch;
-use crate::config::{Rope, RopeScaling};
 use crate::ops::attention::{self, Heads, Sight};
 use crate::ops::linear::Multiply;
 use crate::ops::rotary::Rotation;
 use crate::ops::{head, linear, rms_norm, swiglu, to_host};
+use jobs_spec::model::{Rope, RopeScaling};
 
 fn same<const D: usize>(what: &str, got: &Tensor<D>, expected: &Tensor<D>) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.dims(), expected.dims());

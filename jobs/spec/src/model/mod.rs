@@ -1,11 +1,46 @@
-//! Model configuration: `config.json` of the three decoder families, validated once and then immutable.
+//! The base model by its `config.json`: three decoder families, validated once and then immutable.
 
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::adapt::Projection;
+/// A linear projection of a decoder block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Projection {
+    /// `self_attn.q_proj`
+    Q,
+    /// `self_attn.k_proj`
+    K,
+    /// `self_attn.v_proj`
+    V,
+    /// `self_attn.o_proj`
+    O,
+    /// `mlp.gate_proj`
+    Gate,
+    /// `mlp.up_proj`
+    Up,
+    /// `mlp.down_proj`
+    Down,
+}
+
+impl Projection {
+    /// All projections in the order in which a block applies them.
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// The module's path inside its layer, as in Hugging Face checkpoints.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Q => "self_attn.q_proj",
+            Self::K => "self_attn.k_proj",
+            Self::V => "self_attn.v_proj",
+            Self::O => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
+}
 
 /// Decoder families; they differ in biases and in the norm of queries and keys only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,6 +303,11 @@ impl ModelConfig {
         self.family == Family::Qwen2 && matches!(projection, Projection::Q | Projection::K | Projection::V)
     }
 
+    /// Whether each head's query and key are normed.
+    pub fn normed_heads(&self) -> bool {
+        self.family == Family::Qwen3
+    }
+
     /// Number of weights, a tied head counted once.
     pub fn parameter_count(&self) -> usize {
         let projections: usize = Projection::ALL
@@ -277,7 +317,7 @@ impl ModelConfig {
                 input * output + if self.has_bias(projection) { output } else { 0 }
             })
             .sum();
-        let head_norms = if self.family == Family::Qwen3 { 2 * self.head_dim } else { 0 };
+        let head_norms = if self.normed_heads() { 2 * self.head_dim } else { 0 };
         let tables = if self.tie_word_embeddings { 1 } else { 2 };
         let table = self.vocab_size * self.hidden_size;
         self.layers * (projections + head_norms + 2 * self.hidden_size) + tables * table + self.hidden_size
@@ -297,18 +337,20 @@ impl ModelConfig {
     }
 }
 
-pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, ConfigError> {
+/// Reads a file that holds a JSON object.
+pub fn read_object(path: &Path) -> Result<Map<String, Value>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text).map_err(|source| ConfigError::Json { path: path.to_owned(), source })
 }
 
-pub(crate) fn problem(field: &'static str, problem: impl Into<String>) -> FieldError {
+/// What is wrong with a field.
+pub fn problem(field: &'static str, problem: impl Into<String>) -> FieldError {
     FieldError { field, problem: problem.into() }
 }
 
 /// A field that may be absent or null.
-pub(crate) fn optional<T: DeserializeOwned>(
+pub fn optional<T: DeserializeOwned>(
     object: &Map<String, Value>,
     field: &'static str,
 ) -> Result<Option<T>, FieldError> {
@@ -318,7 +360,8 @@ pub(crate) fn optional<T: DeserializeOwned>(
     }
 }
 
-pub(crate) fn required<T: DeserializeOwned>(
+/// A field that must be there.
+pub fn required<T: DeserializeOwned>(
     object: &Map<String, Value>,
     field: &'static str,
 ) -> Result<T, FieldError> {
@@ -379,4 +422,4 @@ fn rope(object: &Map<String, Value>) -> Result<Rope, FieldError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

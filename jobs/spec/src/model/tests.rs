@@ -10,6 +10,15 @@ fn qwen2() -> Value {
     })
 }
 
+/// The sizes of Qwen2.5-7B.
+pub(crate) fn qwen25_7b() -> ModelConfig {
+    let sizes = json!({
+        "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32_768, "tie_word_embeddings": false,
+    });
+    read(qwen2(), sizes).unwrap()
+}
+
 fn read(mut value: Value, changes: Value) -> Result<ModelConfig, FieldError> {
     let object = value.as_object_mut().unwrap();
     object.extend(changes.as_object().unwrap().clone());
