@@ -22,7 +22,7 @@ class Outcome:
     @property
     def error(self) -> str | None:
         """Which command failed with which message; None if it did not."""
-        return f"failed with exit code {self.code}: {self.command}\n  {self.message}" if self.code else None
+        return f"failed with exit code {self.code}: {self.command}\n  {self.message or 'no message'}" if self.code else None
 
 
 def run(

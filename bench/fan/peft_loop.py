@@ -7,7 +7,6 @@ device but at the end. --plain leaves logits at all rows, the default AdamW and 
 would. One JSON line for each file of sequences.
 """
 import argparse
-import contextlib
 import json
 import resource
 import time
@@ -59,9 +58,8 @@ class Loop:
             labels = ids.clone()
             labels[0, : len(prompt)] = -100
             return self.model(input_ids=ids, labels=labels).loss
-        halved = self.a.precision == "bf16"
-        with torch.autocast(ids.device.type, torch.bfloat16) if halved else contextlib.nullcontext():
-            logits = self.model(input_ids=ids, logits_to_keep=len(completion) + 1).logits[0, :-1]
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.a.precision == "bf16"):
+            logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(completion) + 1).logits[0, :-1]
             return torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
 
     def train(self, sequences: str) -> dict:

@@ -48,6 +48,8 @@ pub(super) struct Work {
     pub(super) plain: u64,
     /// The candidates' documents.
     pub(super) documents: u64,
+    /// The longest of them, without documents and with.
+    longest: [u64; 2],
 }
 
 impl Work {
@@ -56,10 +58,18 @@ impl Work {
         self.plain + if documents { self.documents } else { 0 }
     }
 
+    /// Tokens of the longest prompt with its answer.
+    pub(super) fn longest(self, documents: bool) -> u64 {
+        self.longest[usize::from(documents)]
+    }
+
     fn add(&mut self, plain_bytes: usize, document_bytes: usize) {
+        let (plain, documents) =
+            (plain_bytes as u64 / BYTES_PER_TOKEN + 1, document_bytes as u64 / BYTES_PER_TOKEN);
         self.samples += 1;
-        self.plain += plain_bytes as u64 / BYTES_PER_TOKEN + 1;
-        self.documents += document_bytes as u64 / BYTES_PER_TOKEN;
+        self.plain += plain;
+        self.documents += documents;
+        self.longest = [self.longest[0].max(plain), self.longest[1].max(plain + documents)];
     }
 }
 

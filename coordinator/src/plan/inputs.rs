@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use jobs_data::Prepared;
 use jobs_spec::manifest::{Dataset, Point};
+use jobs_spec::model::ModelConfig;
 use proto::id::Digest;
 use worker_artifacts::{ArtifactError, Import, ImportFile, Source};
 
@@ -37,6 +38,22 @@ impl Inputs {
     /// The imports, and what was counted on the way.
     pub(super) fn finish(self) -> (Vec<Import>, Vec<String>) {
         (self.imports.into_values().collect(), self.notes)
+    }
+
+    /// The base model that the manifest names, and its configuration.
+    pub(super) fn base(&mut self, point: &Point, path: &Path) -> Result<(Digest, ModelConfig), PlanError> {
+        let field = "base.path";
+        let digest = self.model(point, field, path)?;
+        let config = ModelConfig::from_dir(&self.folder.join(path))
+            .map_err(|error| PlanError::Invalid(point.error(field, error).to_string()))?;
+        Ok((digest, config))
+    }
+
+    /// Tells something once.
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// A checked model folder that `field` of the manifest names.

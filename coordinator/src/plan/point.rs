@@ -12,6 +12,8 @@ use jobs_spec::key::{canonical, digest_of, job_key};
 use jobs_spec::manifest::{
     AdapterSet, Base, Embed, Evaluate, Manifest, Point, QueryEncoder, Variant, Weights,
 };
+use jobs_spec::memory::{Bytes, Engine, FanSizes, Recompute};
+use jobs_spec::model::ModelConfig;
 use proto::id::Digest;
 
 use super::data::Data;
@@ -26,7 +28,7 @@ pub(super) fn jobs(point: &Point, inputs: &mut Inputs) -> Result<Vec<PlannedJob>
     let manifest = &point.manifest;
     let mut planned =
         Jobs { manifest, jobs: Vec::new(), embeddings: None, gate: None, finetuned: None, pretrained: None };
-    let base = planned.base(point, inputs)?;
+    let (base, model) = planned.base(point, inputs)?;
     let Some(dataset) = &manifest.dataset else { return Ok(planned.jobs) };
     let data = inputs.dataset(point, dataset)?;
     let encoder = match &manifest.stages.embed.q_encoder {
@@ -49,7 +51,39 @@ pub(super) fn jobs(point: &Point, inputs: &mut Inputs) -> Result<Vec<PlannedJob>
             }
         }
     }
+    if planned.pretrained.is_some() {
+        inputs.note(memory(manifest, &model, &data));
+    }
     Ok(planned.jobs)
+}
+
+/// What a lane's fan takes at its peak, for each policy, where it computes.
+fn memory(manifest: &Manifest, model: &ModelConfig, data: &Data) -> String {
+    let (stage, prompt) = (&manifest.stages.pretrain, &manifest.stages.prompt);
+    let longest = data.tools.iter().map(|tool| tool.work.longest(stage.with_documents)).max().unwrap_or(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sizes = |engine| FanSizes {
+        model,
+        rank: stage.rank,
+        slots: stage.slots,
+        tokens_per_pass: stage.tokens_per_pass,
+        longest: (longest as usize).clamp(1, prompt.max_tokens),
+        engine,
+    };
+    let totals = |engine| {
+        let sizes = sizes(engine);
+        Recompute::ALL.map(|policy| Bytes(sizes.total(policy)).to_string()).join(", ")
+    };
+    let cpu = sizes(Engine::Cpu { threads });
+    format!(
+        "a fan of {} slots and passes of {} tokens (longest trace about {}) takes, computing again nothing, elementwise, layers: \
+         {} on {threads} CPU cores, {} on a GPU",
+        cpu.slots,
+        cpu.pass_tokens(),
+        cpu.longest,
+        totals(cpu.engine),
+        totals(Engine::Cuda),
+    )
 }
 
 /// The categories that are scored: those asked for, or all that have entries.
@@ -91,9 +125,12 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
-    fn base(&mut self, point: &Point, inputs: &mut Inputs) -> Result<Input, PlanError> {
+    fn base(&mut self, point: &Point, inputs: &mut Inputs) -> Result<(Input, ModelConfig), PlanError> {
         match &self.manifest.base {
-            Base::Path(path) => Ok(Input::Artifact(inputs.model(point, "base.path", path)?)),
+            Base::Path(path) => {
+                let (digest, model) = inputs.base(point, path)?;
+                Ok((Input::Artifact(digest), model))
+            }
             Base::Train(training) => {
                 let spec = JobSpec::Base(BaseSpec {
                     training: training.clone(),
@@ -101,7 +138,8 @@ impl Jobs<'_> {
                     seed: self.manifest.seed,
                 });
                 let tokens = training.examples as u64 * BASE_EXAMPLE_TOKENS;
-                self.add(spec, "base".to_owned(), BTreeMap::new(), tokens)
+                let model = training.model(self.manifest.stages.prompt.max_tokens);
+                Ok((self.add(spec, "base".to_owned(), BTreeMap::new(), tokens)?, model))
             }
         }
     }

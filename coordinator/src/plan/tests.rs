@@ -43,10 +43,14 @@ fn workspace() -> tempfile::TempDir {
     dir
 }
 
+/// Sizes of a base model.
+const CONFIG: &str = r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "max_position_embeddings": 64}"#;
+
 /// A model folder with one tensor.
 fn model(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
-    std::fs::write(dir.join("config.json"), "{}").unwrap();
+    std::fs::write(dir.join("config.json"), CONFIG).unwrap();
     std::fs::write(dir.join("tokenizer.json"), "{}").unwrap();
     let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let bytes = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 4]].concat();

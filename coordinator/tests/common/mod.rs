@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 pub(crate) const MANIFEST: &str =
     "name: demo\nbase: {path: base}\ndataset: {records: {path: tools}}\nevaluate: {}\n";
 
+/// Sizes of a base model.
+const CONFIG: &str = r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "max_position_embeddings": 64}"#;
+
 /// A folder with a manifest, a model folder and a dataset, and the program beside which a test may put a worker of its own.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
@@ -19,7 +23,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         place.write("demo.yaml", MANIFEST);
-        place.write("base/config.json", "{}");
+        place.write("base/config.json", CONFIG);
         place.write("base/tokenizer.json", "{}");
         let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
         let weights = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 4]].concat();

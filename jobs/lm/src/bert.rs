@@ -5,15 +5,15 @@ use std::path::Path;
 
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
+use jobs_spec::model::{ConfigError, FieldError, Precision, optional, problem, read_object, required};
 
 use crate::Rows;
 use crate::checkpoint::{Checkpoint, LoadError};
 use crate::ops::attention::{self, Heads, Sight};
 use crate::ops::linear::{self, Multiply};
 use crate::ops::{embedding, layer_norm};
-use crate::params::{Maker, Parameter, Start};
+use crate::params::{Content, Maker, Parameter, Start};
 use crate::pool;
-use jobs_spec::model::{ConfigError, FieldError, optional, problem, read_object, required};
 
 /// Shape of a BERT encoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +151,8 @@ impl Encoder {
         let config = EncoderConfig::from_dir(dir)?;
         let mut checkpoint = Checkpoint::open(dir)?;
         checkpoint.strip_prefix("bert.");
-        Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
+        let values = &mut |name: &str, shape: &[usize], _| checkpoint.take(name, shape).map(Content::Values);
+        Self::build(config, Maker { device, precision: Precision::F32, values })
     }
 
     fn build<E>(config: EncoderConfig, mut maker: Maker<'_, E>) -> Result<Self, E> {

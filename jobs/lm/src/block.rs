@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
+use jobs_spec::model::{Family, ModelConfig, Projection};
 
 use crate::Rows;
 use crate::adapt::{Adapters, Site};
@@ -11,8 +12,6 @@ use crate::ops::linear::{self, Multiply};
 use crate::ops::rotary::Rotation;
 use crate::ops::{rms_norm, swiglu};
 use crate::params::{Maker, Parameter, Start, WeightGrads};
-use jobs_spec::model::Projection;
-use jobs_spec::model::{Family, ModelConfig};
 
 /// Weight and bias of a projection.
 #[derive(Clone, Debug)]

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use half::{bf16, f16};
+use jobs_spec::model::ConfigError;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde_json::Value;
-
-use jobs_spec::model::ConfigError;
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -1,21 +1,22 @@
 //! The decoder: weights and the passes over packed batches.
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use burn::tensor::Device;
+use jobs_spec::memory::Recompute;
+use jobs_spec::model::{ModelConfig, Precision, Projection};
 
 use crate::Rows;
 use crate::adapt::{Adapters, Site};
 use crate::batch::PackedBatch;
 use crate::block::{Backward, Block, Depth, Forward, Saved, norm_back, packed_attention};
 use crate::checkpoint::{self, Checkpoint, FileFormat, LoadError, SaveError};
+use crate::device;
 use crate::ops::linear::Multiply;
 use crate::ops::rotary::Rotation;
 use crate::ops::{embedding, head, rms_norm};
-use crate::params::{Initialiser, Maker, Parameter, Start, WeightGrads};
-use jobs_spec::memory::Recompute;
-use jobs_spec::model::ModelConfig;
-use jobs_spec::model::Projection;
+use crate::params::{self, Content, Initialiser, Maker, Parameter, Start, WeightGrads};
 
 /// A token id that the model has no embedding for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +34,7 @@ enum Kept {
     Input(Box<Rows>),
 }
 
-/// A decoder language model with all weights plain f32 tensors. Clones share the weights.
+/// A decoder language model, its weights plain tensors. Clones share the weights.
 ///
 /// The passes expect batches of known tokens and without empty segments; [`Decoder::check`] says whether ids are known.
 #[derive(Clone, Debug)]
@@ -48,26 +49,50 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Loads a checkpoint folder in Hugging Face layout; f16 and bf16 weights become f32.
+    /// Loads a checkpoint folder in Hugging Face layout in the device's own precision: f32 on a CPU, bf16 on a GPU.
     ///
     /// # Errors
     /// When a file is unreadable or truncated, or a weight is missing or of another shape or format; all name file and weight.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, LoadError> {
+        Self::load_as(dir, device, device::precision(device))
+    }
+
+    /// [`Self::load`] in a precision of one's own choice.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(dir: &Path, device: &Device, precision: Precision) -> Result<Self, LoadError> {
         let config = ModelConfig::from_dir(dir)?;
         let mut checkpoint = Checkpoint::open(dir)?;
-        Self::build(config, Maker { device, values: &mut |name, shape, _| checkpoint.take(name, shape) })
+        let values = &mut |name: &str, shape: &[usize], _| checkpoint.take(name, shape).map(Content::Values);
+        Self::build(config, Maker { device, precision, values })
+    }
+
+    /// A model of weights that the device draws, to measure on: of the deviations of [`Self::init`], but other ones on every device.
+    pub fn drawn(config: ModelConfig, seed: u64, device: &Device, precision: Precision) -> Self {
+        device.seed(seed);
+        let values = &mut |_: &str, shape: &[usize], start: Start| {
+            Ok(match start.deviation(shape) {
+                Some(deviation) => Content::Drawn(deviation),
+                None => Content::Values(start.constant(shape.iter().product())),
+            })
+        };
+        unfailing(Self::build(config, Maker { device, precision, values }))
     }
 
     /// A model with random weights that depend on the seed only: tables normal with deviation 0.02, other matrices with one over the root of
     /// their inputs, norms 1, biases 0.
     pub fn init(config: ModelConfig, seed: u64, device: &Device) -> Self {
         let mut initialiser = Initialiser::new(seed);
-        let values = &mut |_: &str, shape: &[usize], start| Ok(initialiser.values(shape, start));
-        let built: Result<Self, std::convert::Infallible> = Self::build(config, Maker { device, values });
-        match built {
-            Ok(decoder) => decoder,
-            Err(never) => match never {},
-        }
+        let values =
+            &mut |_: &str, shape: &[usize], start| Ok(Content::Values(initialiser.values(shape, start)));
+        unfailing(Self::build(config, Maker { device, precision: Precision::F32, values }))
+    }
+
+    /// The same model with its weights in another precision.
+    pub fn cast(mut self, precision: Precision) -> Self {
+        self.parameters_mut().for_each(|weight| weight.value = params::cast(weight.value.clone(), precision));
+        self
     }
 
     fn build<E>(config: ModelConfig, mut maker: Maker<'_, E>) -> Result<Self, E> {
@@ -269,5 +294,12 @@ impl Decoder {
 
     fn head_weight(&self) -> &Parameter {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+fn unfailing(built: Result<Decoder, Infallible>) -> Decoder {
+    match built {
+        Ok(decoder) => decoder,
+        Err(never) => match never {},
     }
 }

@@ -3,6 +3,7 @@
 //! The tokens of a prompt do not depend on which other prompts are generated beside it.
 
 use burn::tensor::{Device, Tensor};
+use jobs_spec::model::ModelConfig;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use rayon::prelude::*;
@@ -17,7 +18,6 @@ use crate::ops::linear::Multiply;
 use crate::ops::to_host;
 use crate::pool;
 use crate::sample::sample;
-use jobs_spec::model::ModelConfig;
 
 /// How tokens are chosen and when to stop.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Distribution, FloatDType, Tensor, TensorData};
+use jobs_spec::model::Precision;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
 use crate::Rows;
-use crate::ops::{host, to_host};
+use crate::ops::{host, to_host, widened};
 
 /// A weight and its name in the checkpoint.
 #[derive(Clone, Debug)]
@@ -58,29 +59,68 @@ pub(crate) enum Start {
 }
 
 /// The values of a weight of this name, shape and start.
-pub(crate) type Values<'a, E> = dyn FnMut(&str, &[usize], Start) -> Result<Vec<f32>, E> + 'a;
+pub(crate) type Values<'a, E> = dyn FnMut(&str, &[usize], Start) -> Result<Content, E> + 'a;
+
+/// Where the values of a weight come from.
+pub(crate) enum Content {
+    /// Given in row-major order.
+    Values(Vec<f32>),
+    /// Normal numbers of this deviation, drawn by the device's own generator.
+    Drawn(f64),
+}
 
 /// Turns names and shapes into weights, with values from a checkpoint or a generator.
 pub(crate) struct Maker<'a, E> {
     pub(crate) device: &'a Device,
+    pub(crate) precision: Precision,
     pub(crate) values: &'a mut Values<'a, E>,
 }
 
 impl<E> Maker<'_, E> {
     /// A weight of one or two dimensions.
     pub(crate) fn make(&mut self, name: String, shape: Vec<usize>, start: Start) -> Result<Parameter, E> {
-        let values = (self.values)(&name, &shape, start)?;
+        let content = (self.values)(&name, &shape, start)?;
         let matrix = match shape.as_slice() {
             [rows, columns] => [*rows, *columns],
             vector => [1, vector.iter().product()],
         };
-        let value = Tensor::from_data(TensorData::new(values, matrix), self.device);
-        Ok(Parameter { name, shape, value })
+        let value: Rows = match content {
+            Content::Values(values) => Tensor::from_data(TensorData::new(values, matrix), self.device),
+            Content::Drawn(deviation) => {
+                Tensor::random(matrix, Distribution::Normal(0.0, deviation), self.device)
+            }
+        };
+        Ok(Parameter { name, shape, value: cast(value, self.precision) })
+    }
+}
+
+/// Rows in a precision.
+pub(crate) fn cast(rows: Rows, precision: Precision) -> Rows {
+    match precision {
+        Precision::F32 => widened(rows),
+        Precision::Bf16 => rows.cast(FloatDType::BF16),
     }
 }
 
 /// Standard deviation of fresh tables.
 const TABLE_DEVIATION: f64 = 0.02;
+
+impl Start {
+    /// Deviation of the normal numbers of a weight of this shape, if it has any.
+    pub(crate) fn deviation(self, shape: &[usize]) -> Option<f64> {
+        match self {
+            Self::Table => Some(TABLE_DEVIATION),
+            // Fan-in by He et al. (2015) without the gain of a rectifier.
+            Self::Linear => Some(1.0 / (shape.last().copied().unwrap_or(1) as f64).sqrt()),
+            Self::Zeros | Self::Ones => None,
+        }
+    }
+
+    /// The values of a weight that has one number throughout.
+    pub(crate) fn constant(self, count: usize) -> Vec<f32> {
+        vec![if self == Self::Ones { 1.0 } else { 0.0 }; count]
+    }
+}
 
 /// Values of fresh weights; they depend on the seed and the order of calls.
 pub(crate) struct Initialiser(ChaCha12Rng);
@@ -92,13 +132,9 @@ impl Initialiser {
 
     pub(crate) fn values(&mut self, shape: &[usize], start: Start) -> Vec<f32> {
         let count = shape.iter().product();
-        let mut normal = |deviation: f64| (0..count).map(|_| (deviation * self.normal()) as f32).collect();
-        match start {
-            Start::Table => normal(TABLE_DEVIATION),
-            // Fan-in by He et al. (2015) without the gain of a rectifier.
-            Start::Linear => normal(1.0 / (shape.last().copied().unwrap_or(1) as f64).sqrt()),
-            Start::Zeros => vec![0.0; count],
-            Start::Ones => vec![1.0; count],
+        match start.deviation(shape) {
+            Some(deviation) => (0..count).map(|_| (deviation * self.normal()) as f32).collect(),
+            None => start.constant(count),
         }
     }
 

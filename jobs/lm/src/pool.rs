@@ -5,12 +5,13 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use crate::Rows;
+use crate::ops::widened;
 
 /// The mean of each segment's rows, `[segments, features]`; zeros for an empty segment.
 pub fn mean(rows: &Rows, segments: &[Range<usize>]) -> Rows {
     let one = |segment: &Range<usize>| match segment.is_empty() {
         true => Tensor::zeros([1, rows.dims()[1]], &rows.device()),
-        false => rows.clone().slice(segment.clone()).mean_dim(0),
+        false => widened(rows.clone().slice(segment.clone())).mean_dim(0),
     };
     Tensor::cat(segments.iter().map(one).collect(), 0)
 }
@@ -30,6 +31,7 @@ pub fn last(rows: &Rows, segments: &[Range<usize>]) -> Rows {
 
 /// Each row divided by its Euclidean length; a zero row stays zero.
 pub fn unit(rows: Rows) -> Rows {
+    let rows = widened(rows);
     let length = rows.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
     rows / length
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use jobs_lm::adapt::Site;
-use jobs_spec::model::ModelConfig;
-use jobs_spec::model::Projection;
+use jobs_spec::model::{ModelConfig, Projection};
 
 /// One adapted projection and its size in the base model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use common::numbers;
 use half::f16;
 use jobs_lm::adapt::{Adapters, Site};
 use jobs_lora::{Adapter, AdapterShape, Bank, RoutedBank, Routing, peft};
-use jobs_spec::model::ModelConfig;
-use jobs_spec::model::Projection;
+use jobs_spec::model::{ModelConfig, Projection};
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 

@@ -1,23 +1,27 @@
 //! A lane's fan: pretraining jobs in the slots of one [`Fan`], each with its own messages, checkpoints and end.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobs_data::set::TrainingSet;
+use jobs_lm::decoder::Decoder;
+use jobs_lm::device;
 use jobs_lora::AdapterShape;
 use jobs_paratool::stage1_pretrain::{self, Pretraining};
 use jobs_spec::job::{FanLimits, PretrainSpec, input};
-use jobs_spec::memory::Recompute;
+use jobs_spec::memory::{Bytes, FanSizes, Recompute};
 use jobs_text::Chat;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, TaskId};
+use jobs_train::sample::Sample;
 use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task};
 
 use crate::error::JobError;
 use crate::lane::{self, Lane};
+use crate::memory;
 use crate::pipe::Pipe;
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -26,7 +30,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct FanLane {
     fan: Fan,
     base: PathBuf,
+    decoder: Arc<Decoder>,
     shape: Arc<AdapterShape>,
+    limits: FanLimits,
+    /// Tokens of the longest trace that the memory plan knows.
+    longest: usize,
     active: HashMap<TaskId, Active>,
 }
 
@@ -60,27 +68,34 @@ impl FanLane {
             if lane_fan.as_ref().is_some_and(|fan| !fan.is_empty()) {
                 return Err(JobError::new(ErrorCode::Internal, "the lane runs another fan"));
             }
-            let config = FanConfig {
-                slots: limits.slots,
-                tokens_per_pass: limits.tokens_per_pass,
-                recompute: Recompute::Nothing,
-            };
-            let fan = Fan::new(decoder, &shape, config);
-            *lane_fan = Some(Self { fan, base: base.clone(), shape, active: HashMap::new() });
+            let FanLimits { slots, tokens_per_pass } = limits;
+            let config = FanConfig { slots, tokens_per_pass, recompute: Recompute::Nothing };
+            let fan = Fan::new(Arc::clone(&decoder), &shape, config);
+            *lane_fan = Some(Self {
+                fan,
+                base: base.clone(),
+                decoder,
+                shape,
+                limits,
+                longest: 0,
+                active: HashMap::new(),
+            });
         }
         match lane_fan {
-            Some(fan) => fan.put(start, spec, &base),
+            Some(fan) => fan.put(start, spec, lane.memory),
             None => Err(JobError::new(ErrorCode::Internal, "no fan was opened")),
         }
     }
 
-    fn put(&mut self, start: &Start, spec: &PretrainSpec, base: &Path) -> Result<(), JobError> {
+    fn put(&mut self, start: &Start, spec: &PretrainSpec, memory: Option<u64>) -> Result<(), JobError> {
         let traces = TrainingSet::read(&lane::input(start, input::TRACES)?).map_err(JobError::data)?;
-        let chat = Chat::load(base).map_err(JobError::data)?;
+        let chat = Chat::load(&self.base).map_err(JobError::data)?;
         let resume = start.resume.as_deref().map(TrainState::load).transpose().map_err(JobError::data)?;
         let id = id(start.task);
         let (slot_task, pretraining) =
             stage1_pretrain::task(id.clone(), spec, start.key, &traces, &chat, &self.shape, resume)?;
+        let longest = slot_task.samples.iter().map(Sample::tokens).max().unwrap_or(0);
+        self.make_room(longest, memory)?;
         let output = lane::output(start)?;
         self.fan.start(slot_task).map_err(JobError::data)?;
         self.active.insert(
@@ -95,6 +110,35 @@ impl FanLane {
                 told: None,
                 saved: Instant::now(),
             },
+        );
+        Ok(())
+    }
+
+    /// Sees to it that passes fit into the memory once a trace of this length can come.
+    fn make_room(&mut self, longest: usize, memory: Option<u64>) -> Result<(), JobError> {
+        if longest <= self.longest {
+            return Ok(());
+        }
+        let sizes = FanSizes {
+            model: self.decoder.config(),
+            rank: self.shape.rank(),
+            slots: self.limits.slots,
+            tokens_per_pass: self.limits.tokens_per_pass,
+            longest,
+            engine: device::engine(self.decoder.device()),
+        };
+        let policy = memory::policy(&sizes, memory)
+            .map_err(|error| JobError::new(ErrorCode::OutOfMemory, format!("stages.pretrain: {error}")))?;
+        self.longest = longest;
+        self.fan.set_recompute(policy);
+        let (needed, available) = (Bytes(sizes.total(policy)), memory.map(|bytes| Bytes(bytes).to_string()));
+        tracing::info!(
+            slots = sizes.slots,
+            pass_tokens = sizes.pass_tokens(),
+            %needed,
+            available,
+            recompute = %policy,
+            "memory plan"
         );
         Ok(())
     }

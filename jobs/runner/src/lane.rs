@@ -27,6 +27,8 @@ pub(crate) struct Lane {
     pub(crate) device: Device,
     pub(crate) models: Models,
     pub(crate) checkpoint_every: Duration,
+    /// Bytes that the lane may use, where there is a limit.
+    pub(crate) memory: Option<u64>,
     commands: Receiver<ToRunner>,
     /// Commands that came while a job ran alone and are for later.
     later: VecDeque<ToRunner>,
@@ -34,12 +36,18 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// A lane that waits for its first command.
-    pub(crate) fn new(device: Device, checkpoint_every: Duration, commands: Receiver<ToRunner>) -> Self {
+    pub(crate) fn new(
+        device: Device,
+        checkpoint_every: Duration,
+        memory: Option<u64>,
+        commands: Receiver<ToRunner>,
+    ) -> Self {
         Self {
             pipe: Pipe::default(),
             models: Models::new(device.clone()),
             device,
             checkpoint_every,
+            memory,
             commands,
             later: VecDeque::new(),
         }

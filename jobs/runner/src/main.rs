@@ -6,6 +6,7 @@ mod error;
 mod fan;
 mod kinds;
 mod lane;
+mod memory;
 mod models;
 mod pipe;
 mod verify;

@@ -3,13 +3,12 @@
 use std::ops::Range;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, IndexingUpdateOp, Tensor, TensorData};
-
+use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use jobs_spec::memory::logits_rows;
 
 use super::host::{self, Numbers};
 use super::linear::{self, Multiply};
-use super::{embedding, to_host};
+use super::{embedding, like, to_host, widened};
 use crate::Rows;
 use crate::batch::PackedBatch;
 
@@ -24,9 +23,9 @@ pub struct Outcome {
     pub d_weight: Option<Tensor<2>>,
 }
 
-/// Logits `[rows, vocab]` of normed rows.
+/// Logits `[rows, vocab]` of normed rows, in f32.
 pub fn logits(hidden: &Rows, weight: &Tensor<2>, multiply: Multiply) -> Rows {
-    linear::forward(hidden, weight, None, multiply)
+    widened(linear::forward(hidden, weight, None, multiply))
 }
 
 /// Mean loss over each segment's supervised rows; 0 for a segment without any.
@@ -58,6 +57,7 @@ pub fn train(
         let logits = logits(&x, weight, Multiply::Together);
         let (losses, d_logits) = cross_entropy(logits, &learnt.targets[chunk.clone()], &scales[chunk]);
         row_losses.extend(losses);
+        let d_logits = like(d_logits, &x);
         if want_weight {
             let part = linear::backward_weight(&x, &d_logits);
             d_weight = Some(match d_weight {
@@ -67,11 +67,7 @@ pub fn train(
         }
         dx.push(linear::backward_input(&d_logits, weight));
     }
-    Outcome {
-        losses: learnt.means(&row_losses),
-        d_hidden: learnt.spread(dx, hidden.dims(), &hidden.device()),
-        d_weight,
-    }
+    Outcome { losses: learnt.means(&row_losses), d_hidden: learnt.spread(dx, hidden), d_weight }
 }
 
 /// Each row's loss, and the gradient of `Σ scale · loss` with respect to the logits.
@@ -170,13 +166,13 @@ impl<'a> Learnt<'a> {
         rows.map(|(learnt, completion)| (learnt.len() - completion.len(), completion.len()))
     }
 
-    /// Gradients of these rows at their places among all rows `[rows, hidden]`.
-    fn spread(&self, dx: Vec<Rows>, shape: [usize; 2], device: &Device) -> Rows {
+    /// Gradients of these rows at their places among all rows.
+    fn spread(&self, dx: Vec<Rows>, hidden: &Rows) -> Rows {
         let rows = self.batch.learnt().filter(|rows| !rows.is_empty());
-        if !dx.iter().all(host::here) {
-            return twin_spread(rows, dx, shape, device);
+        if !host::here(hidden) {
+            return twin_spread(rows, dx, hidden);
         }
-        let [count, width] = shape;
+        let [count, width] = hidden.dims();
         let mut all = vec![0.0; count * width];
         let mut places = rows.flatten().map(|row| row * width);
         for dx in dx {
@@ -185,18 +181,16 @@ impl<'a> Learnt<'a> {
                 all[place..place + width].copy_from_slice(row);
             }
         }
-        Rows::from_data(TensorData::new(all, shape), device)
+        host::tensor(all, [count, width])
     }
 }
 
 /// [`Learnt::spread`] by Burn's operations.
-fn twin_spread(
-    rows: impl Iterator<Item = Range<usize>>,
-    dx: Vec<Rows>,
-    shape: [usize; 2],
-    device: &Device,
-) -> Rows {
-    let mut all = Tensor::zeros(shape, device);
+fn twin_spread(rows: impl Iterator<Item = Range<usize>>, dx: Vec<Rows>, hidden: &Rows) -> Rows {
+    let mut all = hidden.zeros_like();
+    if dx.is_empty() {
+        return all;
+    }
     let dx = Tensor::cat(dx, 0);
     let mut before = 0;
     for rows in rows {

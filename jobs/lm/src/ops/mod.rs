@@ -13,11 +13,24 @@ pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, FloatDType, Tensor};
+
+/// The tensor in f32: bf16 loses sums and exponentials.
+pub fn widened<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
+}
+
+/// The tensor in the precision of another.
+pub fn like<const D: usize, const E: usize>(x: Tensor<D>, other: &Tensor<E>) -> Tensor<D> {
+    if x.dtype() == other.dtype() { x } else { x.cast(other.dtype()) }
+}
 
 /// Copies a tensor to the host.
 pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    #[expect(clippy::expect_used, reason = "every tensor here is f32; a device that fails cannot go on")]
+    #[expect(
+        clippy::expect_used,
+        reason = "every tensor here is f32 or bf16; a device that fails cannot go on"
+    )]
     tensor.try_into_vec_as::<f32>().expect("an f32 tensor on a working device")
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::host::{self, Numbers};
+use super::{like, widened};
 use crate::Rows;
 
 /// What the backward pass needs.
@@ -37,7 +38,8 @@ pub fn normed(saved: &Saved, weight: &Tensor<2>) -> Rows {
     let (Some(x), Some(w), Some(scales)) =
         (Numbers::of(&saved.x), Numbers::of(weight), Numbers::of(&saved.scale))
     else {
-        return saved.x.clone() * saved.scale.clone() * weight.clone();
+        let y = widened(saved.x.clone()) * saved.scale.clone() * widened(weight.clone());
+        return like(y, &saved.x);
     };
     let [rows, width] = saved.x.dims();
     let mut y = vec![0.0; rows * width];
@@ -85,20 +87,21 @@ pub fn backward(saved: &Saved, weight: &Tensor<2>, dy: Rows) -> Rows {
 
 /// `dw`, a row `[1, features]`, summed over all rows.
 pub fn backward_weight(saved: &Saved, dy: &Rows) -> Tensor<2> {
-    (dy.clone() * saved.x.clone() * saved.scale.clone()).sum_dim(0)
+    (widened(dy.clone()) * widened(saved.x.clone()) * saved.scale.clone()).sum_dim(0)
 }
 
 /// [`forward`] by Burn's operations.
 pub(super) fn twin_forward(x: Rows, weight: &Tensor<2>, eps: f64) -> (Rows, Saved) {
-    let scale = (x.clone().square().mean_dim(1) + eps).sqrt().recip();
-    let y = x.clone() * scale.clone() * weight.clone();
+    let wide = widened(x.clone());
+    let scale = (wide.clone().square().mean_dim(1) + eps).sqrt().recip();
+    let y = like(wide * scale.clone() * widened(weight.clone()), &x);
     (y, Saved { x, scale })
 }
 
 /// [`backward`] by Burn's operations.
 pub(super) fn twin_backward(saved: &Saved, weight: &Tensor<2>, dy: &Rows) -> Rows {
-    let unit = saved.x.clone() * saved.scale.clone();
-    let d_unit = dy.clone() * weight.clone();
+    let unit = widened(saved.x.clone()) * saved.scale.clone();
+    let d_unit = widened(dy.clone()) * widened(weight.clone());
     let along = (d_unit.clone() * unit.clone()).mean_dim(1);
-    (d_unit - unit * along) * saved.scale.clone()
+    like((d_unit - unit * along) * saved.scale.clone(), dy)
 }

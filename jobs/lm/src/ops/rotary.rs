@@ -3,9 +3,10 @@
 use std::f64::consts::TAU;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use jobs_spec::model::{Rope, RopeScaling};
 
 use super::host::{self, Numbers};
-use jobs_spec::model::{Rope, RopeScaling};
+use super::{like, widened};
 
 /// Cosines and sines of every row's angles, each `[rows, 1, head_dim / 2]`.
 #[derive(Clone, Debug)]
@@ -74,11 +75,12 @@ fn turn(x: Tensor<3>, cos: &Tensor<3>, sin: &Tensor<3>, direction: f32) -> Tenso
 fn twin_turn(x: Tensor<3>, cos: &Tensor<3>, sin: &Tensor<3>, direction: f32) -> Tensor<3> {
     let [rows, heads, width] = x.dims();
     let sin = sin.clone() * direction;
-    let a = x.clone().slice([0..rows, 0..heads, 0..width / 2]);
-    let b = x.slice([0..rows, 0..heads, width / 2..width]);
+    let wide = widened(x.clone());
+    let a = wide.clone().slice([0..rows, 0..heads, 0..width / 2]);
+    let b = wide.slice([0..rows, 0..heads, width / 2..width]);
     let first = a.clone() * cos.clone() - b.clone() * sin.clone();
     let second = b * cos.clone() + a * sin;
-    Tensor::cat(vec![first, second], 2)
+    like(Tensor::cat(vec![first, second], 2), &x)
 }
 
 /// Angle per position of each pair.

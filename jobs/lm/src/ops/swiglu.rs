@@ -3,7 +3,7 @@
 use burn::tensor::activation::sigmoid;
 
 use super::host::{self, Numbers};
-use super::to_host;
+use super::{like, to_host, widened};
 use crate::Rows;
 
 /// `silu(gate) · up`, all of shape `[rows, features]`.
@@ -44,13 +44,15 @@ fn open(x: f32) -> f32 {
 
 /// [`forward`] by Burn's operations.
 pub(super) fn twin_forward(gate: &Rows, up: &Rows) -> Rows {
-    sigmoid(gate.clone()) * gate.clone() * up.clone()
+    let wide = widened(gate.clone());
+    like(sigmoid(wide.clone()) * wide * widened(up.clone()), gate)
 }
 
 /// [`backward`] by Burn's operations.
 pub(super) fn twin_backward(gate: &Rows, up: &Rows, dy: &Rows) -> (Rows, Rows) {
-    let open = sigmoid(gate.clone());
-    let silu = open.clone() * gate.clone();
-    let slope = open * (gate.clone() - silu.clone() + 1.0);
-    (slope * up.clone() * dy.clone(), silu * dy.clone())
+    let (wide, d) = (widened(gate.clone()), widened(dy.clone()));
+    let open = sigmoid(wide.clone());
+    let silu = open.clone() * wide.clone();
+    let slope = open * (wide - silu.clone() + 1.0);
+    (like(slope * widened(up.clone()) * d.clone(), dy), like(silu * d, dy))
 }

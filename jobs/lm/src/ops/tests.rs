@@ -3,6 +3,7 @@
 
 use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use jobs_spec::model::{Rope, RopeScaling};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
@@ -11,7 +12,6 @@ use super::linear::{Multiply, Way};
 use super::rotary::Rotation;
 use super::{embedding, head, linear, rms_norm, swiglu, to_host};
 use crate::batch::PackedBatch;
-use jobs_spec::model::{Rope, RopeScaling};
 
 /// Reproducible tensors, plain and for the twin.
 struct Draw(ChaCha12Rng);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::TensorData;
 use jobs_lm::Rows;
+use jobs_lm::ops::{like, widened};
 
 use super::{RoutedBank, Segment};
 use crate::bank::Pair;
@@ -46,9 +47,10 @@ fn scale(segment: &Segment, x: &Rows) -> Rows {
     Rows::from_data(columns, &x.device())
 }
 
+/// Some rows, in f32 as the adapters are.
 fn taken(x: &Rows, rows: Range<usize>) -> Rows {
     let width = x.dims()[1];
-    x.clone().slice([rows, 0..width])
+    widened(x.clone().slice([rows, 0..width]))
 }
 
 /// `rows + change` on the rows of each segment, other rows as they are; and what else `change` gives, in the order of the segments.
@@ -71,5 +73,5 @@ fn amend<T>(
     if done < count {
         parts.push(taken(&rows, done..count));
     }
-    (if parts.is_empty() { rows } else { Rows::cat(parts, 0) }, extras)
+    (if parts.is_empty() { rows } else { like(Rows::cat(parts, 0), &rows) }, extras)
 }

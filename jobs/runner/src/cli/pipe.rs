@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use jobs_lm::device;
 use proto::pipe::FromRunner;
 
 use crate::kinds;
 use crate::lane::Lane;
-use crate::pipe;
+use crate::{memory, pipe};
 
 /// Serve a worker over standard input and output.
 #[derive(Debug, Parser)]
@@ -19,12 +20,16 @@ pub(super) struct Args {
     /// Seconds between checkpoints of a job. Results do not depend on it.
     #[arg(long, default_value_t = 20.0, env = "QUIVER_CHECKPOINT_SECONDS")]
     checkpoint_seconds: f64,
+    /// Bytes of memory that the lane may use; what is free at its start by default. Results do not depend on it.
+    #[arg(long, env = "QUIVER_LANE_MEMORY")]
+    memory: Option<u64>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let device = jobs_lm::device::parse(&args.device)?;
+    let device = device::parse(&args.device)?;
     let every = Duration::try_from_secs_f64(args.checkpoint_seconds)?;
-    let mut lane = Lane::new(device, every, pipe::commands());
+    let memory = args.memory.or_else(|| device::free_memory(&args.device).or_else(memory::available));
+    let mut lane = Lane::new(device, every, memory, pipe::commands());
     lane.pipe.send(&FromRunner::Hello {
         device: args.device.clone(),
         kinds: kinds::NAMES.map(str::to_owned).to_vec(),

@@ -9,7 +9,6 @@ use jobs_paratool::samples::SampleBuilder;
 use jobs_paratool::{Checkpointing, Failure, Progress};
 use jobs_spec::job::BaseSpec;
 use jobs_spec::manifest::BaseTraining;
-use jobs_spec::model::{Family, ModelConfig, Rope, RopeScaling};
 use jobs_text::prompt::{self, Request};
 use jobs_text::{Chat, bpe};
 use jobs_train::checkpoint::TrainState;
@@ -47,7 +46,7 @@ pub(super) fn run(spec: &BaseSpec, context: &mut Context<'_>) -> Result<Value, J
     let corpus = Corpus::new(training, spec.seed);
     tokenizer(spec, &corpus, &output)?;
     // The decoder's settings name the end of turn, which the chat reads from them.
-    let config = config(training, spec.prompt.max_tokens);
+    let config = training.model(spec.prompt.max_tokens);
     let decoder = Decoder::init(config, seed::derive(&spec.seed.to_string(), "weights"), context.device());
     decoder.save(&output, FileFormat::Bf16).map_err(JobError::storage)?;
     let chat = Chat::load(&output).map_err(JobError::data)?;
@@ -74,26 +73,6 @@ pub(super) fn run(spec: &BaseSpec, context: &mut Context<'_>) -> Result<Value, J
 }
 
 /// A Qwen2 decoder with the tokenizer's ids: 0 pads, 2 ends a turn.
-fn config(training: &BaseTraining, max_tokens: usize) -> ModelConfig {
-    ModelConfig {
-        family: Family::Qwen2,
-        vocab_size: training.vocabulary,
-        hidden_size: training.hidden,
-        intermediate_size: training.feed_forward,
-        layers: training.layers,
-        heads: training.heads,
-        kv_heads: training.kv_heads,
-        head_dim: training.hidden / training.heads,
-        rms_norm_eps: 1e-6,
-        rope: Rope { theta: 10_000.0, scaling: RopeScaling::None },
-        max_positions: max_tokens,
-        tie_word_embeddings: true,
-        eos_ids: vec![2],
-        bos_id: None,
-        pad_id: Some(0),
-    }
-}
-
 fn tokenizer(spec: &BaseSpec, corpus: &Corpus, folder: &Path) -> Result<(), JobError> {
     let words = everyday_words().iter().map(|word| (*word).to_owned());
     let mut texts: Vec<String> = words.flat_map(|word| std::iter::repeat_n(word, WORD_REPEATS)).collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Evaluate, Stages};
 use crate::category::Category;
+use crate::model::{Family, ModelConfig, Rope, RopeScaling};
 
 /// Everything one sweep asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +80,29 @@ pub struct BaseTraining {
     pub weight_decay: f64,
     /// Largest global gradient norm.
     pub clip: f64,
+}
+
+impl BaseTraining {
+    /// The model that is trained, for contexts of up to `max_tokens`. Padding is token 0, the end of a turn is token 2.
+    pub fn model(&self, max_tokens: usize) -> ModelConfig {
+        ModelConfig {
+            family: Family::Qwen2,
+            vocab_size: self.vocabulary,
+            hidden_size: self.hidden,
+            intermediate_size: self.feed_forward,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.hidden / self.heads,
+            rms_norm_eps: 1e-6,
+            rope: Rope { theta: 10_000.0, scaling: RopeScaling::None },
+            max_positions: max_tokens,
+            tie_word_embeddings: true,
+            eos_ids: vec![2],
+            bos_id: None,
+            pad_id: Some(0),
+        }
+    }
 }
 
 impl Default for BaseTraining {

@@ -1,6 +1,8 @@
 //! The base model by its `config.json`: three decoder families, validated once and then immutable.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -51,6 +53,43 @@ pub enum Family {
     Qwen3,
     /// Llama 3.x.
     Llama,
+}
+
+/// The numbers that a base model's weights are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16; norms, softmax, losses and adapters still compute in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|precision| precision.name() == text);
+        found.ok_or_else(|| format!("`{text}` is neither f32 nor bf16"))
+    }
 }
 
 /// How rotary frequencies are stretched for contexts longer than the pretrained one.

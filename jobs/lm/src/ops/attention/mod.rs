@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
 use super::host::{self, Numbers};
+use super::{like, widened};
 use crate::Rows;
 use kernel::Shape;
 
@@ -70,6 +71,6 @@ pub fn step(q: Tensor<3>, keys: &Tensor<3>, values: &Tensor<3>, seen: usize) -> 
     let [_, heads, width] = q.dims();
     let kv_heads = keys.dims()[0];
     let q = q.reshape([kv_heads, heads / kv_heads, width]) * (width as f32).powf(-0.5);
-    let p = softmax(q.matmul(twin::first_rows(keys, seen).transpose()), 2);
-    p.matmul(twin::first_rows(values, seen)).reshape([1, heads * width])
+    let p = softmax(widened(q.matmul(twin::first_rows(keys, seen).transpose())), 2);
+    like(p, values).matmul(twin::first_rows(values, seen)).reshape([1, heads * width])
 }

@@ -7,6 +7,7 @@ use burn::tensor::{Bool, Tensor};
 
 use super::{Heads, Sight};
 use crate::Rows;
+use crate::ops::{like, widened};
 
 /// Query rows (tokens) whose scores are in memory at once, per segment.
 const BLOCK: usize = 256;
@@ -48,7 +49,7 @@ impl Segment {
         folded(&self.q, block) * (width as f32).powf(-0.5)
     }
 
-    /// Probabilities of the first `seen` keys for a block's queries, `[kv_heads, group · block, seen]`.
+    /// Probabilities of the first `seen` keys for a block's queries, `[kv_heads, group · block, seen]`, in f32.
     fn probabilities(
         &self,
         queries: &Tensor<3>,
@@ -70,7 +71,7 @@ impl Segment {
                 scores.reshape([kv_heads * group, block.len(), seen]).mask_fill(later, UNSEEN).reshape(shape)
             }
         };
-        softmax(scores, 2)
+        softmax(widened(scores), 2)
     }
 
     fn forward(&self, sight: Sight) -> Rows {
@@ -79,7 +80,7 @@ impl Segment {
             .blocks(sight)
             .map(|(block, seen)| {
                 let p = self.probabilities(&self.queries(&block), &block, seen, sight);
-                unfolded(p.matmul(first_rows(&self.v, seen)), group, block.len())
+                unfolded(like(p, &self.v).matmul(first_rows(&self.v, seen)), group, block.len())
             })
             .collect();
         blocks.reverse();
@@ -95,10 +96,10 @@ impl Segment {
             let queries = self.queries(&block);
             let p = self.probabilities(&queries, &block, seen, sight);
             let d_out = folded(d_out, &block);
-            add_first_rows(&mut dv, p.clone().transpose().matmul(d_out.clone()), len);
-            let dp = d_out.matmul(first_rows(&self.v, seen).transpose());
+            add_first_rows(&mut dv, like(p.clone(), &d_out).transpose().matmul(d_out.clone()), len);
+            let dp = widened(d_out.matmul(first_rows(&self.v, seen).transpose()));
             let along = (p.clone() * dp.clone()).sum_dim(2);
-            let d_scores = (dp - along) * p;
+            let d_scores = like((dp - along) * p, &queries);
             add_first_rows(&mut dk, d_scores.clone().transpose().matmul(queries), len);
             let d_queries = d_scores.matmul(first_rows(&self.k, seen)) * scale;
             dq.push(unfolded(d_queries, group, block.len()));

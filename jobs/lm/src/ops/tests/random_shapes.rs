@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
+use jobs_spec::model::{Rope, RopeScaling};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rand::RngExt;
@@ -16,7 +17,6 @@ use crate::ops::attention::{self, Heads, Sight};
 use crate::ops::linear::Multiply;
 use crate::ops::rotary::Rotation;
 use crate::ops::{head, linear, rms_norm, swiglu, to_host};
-use jobs_spec::model::{Rope, RopeScaling};
 
 fn same<const D: usize>(what: &str, got: &Tensor<D>, expected: &Tensor<D>) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.dims(), expected.dims());
