@@ -21,8 +21,11 @@ class Outcome:
 
     @property
     def error(self) -> str | None:
-        """Which command failed with which message; None if it did not."""
-        return f"failed with exit code {self.code}: {self.command}\n  {self.message or 'no message'}" if self.code else None
+        """Which command failed with which message; None if it did not, and measured something."""
+        if self.code == 0 and self.lines:
+            return None
+        how = f"failed with exit code {self.code}" if self.code else "printed no measurement"
+        return f"{how}: {self.command}\n  {self.message or 'no message'}"
 
 
 def run(

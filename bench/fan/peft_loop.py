@@ -29,10 +29,20 @@ def load(a: argparse.Namespace) -> torch.nn.Module:
         torch.manual_seed(a.random)
         with torch.device(a.device):
             base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(a.model), **settings)
+        draw_like_runner(base)
     config = LoraConfig(r=16, lora_alpha=64, lora_dropout=0.0, target_modules=["gate_proj", "up_proj", "down_proj"])
     model = get_peft_model(base, config)
     model.train()
     return model
+
+
+@torch.no_grad()
+def draw_like_runner(base: torch.nn.Module) -> None:
+    """Gives matrices the deviation of the runner's, one over the root of their inputs, so that losses are alike; tables have 0.02."""
+    table = base.get_input_embeddings().weight
+    for module in base.modules():
+        if isinstance(module, torch.nn.Linear) and module.weight is not table:
+            module.weight.normal_(0.0, module.in_features**-0.5)
 
 
 def synchronize(device: str) -> None:
@@ -123,7 +133,7 @@ def main() -> None:
     ap.add_argument("--precision", choices=DTYPES, default="f32", help="of the base")
     ap.add_argument("--device", default="cpu")
     ap.add_argument("--threads", type=int, default=0, help="threads of torch; 0: as many as there are cores")
-    ap.add_argument("--warm-up", type=int, default=0, metavar="STEPS", help="the first steps of each file, outside of all figures but the loss")
+    ap.add_argument("--warm-up", type=int, default=0, metavar="STEPS", help="first steps of each file, in no figure but the loss")
     ap.add_argument("--plain", action="store_true")
     a = ap.parse_args()
     if a.threads:

@@ -27,14 +27,15 @@ def run_all(session: Session) -> None:
 
     peft(TUNED)
     for work, file, lengths in zip(works, files, tokens):
-        options = {"slots": work.slots, "recompute": work.recompute, "warm_up": work.warm_up}
-        outcome = session.fan(f"fan, {work.name}", model, file, 25, tokens_per_pass=setting.tokens_per_pass, **options, **common)
+        options = {**common, "slots": work.slots, "tokens_per_pass": setting.tokens_per_pass, "warm_up": work.warm_up}
+        outcome = session.fan(f"fan, {work.name}", model, file, 25, **options)
         if outcome and outcome.error:
             session.failed.append(outcome.error)
         elif outcome:
-            again = "" if work.recompute == "nothing" else f", {work.recompute} again"
+            told = outcome.lines[-1]
+            again = "" if told["recompute"] == "nothing" else f", {told['recompute']} again"
             most = max((used for _, used in outcome.samples), default=0)
-            note(session, f"fan of {work.slots}{again}", work, lengths, outcome.lines[-1], most)
+            note(session, f"fan of {work.slots}{again}", work, lengths, told, most)
     peft(PLAIN, "--plain")
     print(table(speeds(session, works)))
     print("\nLaunch floor: a step at batch 1 and 16 tokens")

@@ -21,11 +21,11 @@ def run_all(session: Session) -> None:
 def gradients(session: Session) -> None:
     """The runner's own: gradients of device and CPU, and that what is not finite stops a training."""
     outcome = session.call("gates", [session.runner, "bench", "gates", "--json", "--device", session.setting.device], about=30)
-    names = ["gradients f32", "gradients bf16", "non-finite"]
     told = {line["gate"]: line for line in outcome.lines if "gate" in line} if outcome else {}
-    for name in names:
+    for name in ("gradients f32", "gradients bf16", "non-finite"):
         if line := told.get(name):
-            session.gate(name, line["passed"], f"{line['value']:.2g}, at most {line['limit']:.2g}")
+            value = "not finite" if line["value"] is None else f"{line['value']:.2g}"
+            session.gate(name, line["passed"], f"{value}, limit {line['limit']:.2g}")
         elif outcome:
             session.gate(name, False, outcome.error or f"not told by: {outcome.command}")
     if outcome and outcome.error and all(line["passed"] for line in told.values()):
@@ -38,8 +38,9 @@ def losses(session: Session) -> None:
     model, file = session.scratch / "tiny", session.scratch / "tiny.jsonl"
     write_model(shape, model)
     write_sequences(load, shape.vocabulary, file)
-    fan = session.fan("losses", model, file, about=10, slots=4, epochs=2, precision="f32")
-    peft = session.peft("losses of peft", model, [file], about=20, epochs=2, precision="f32")
+    common = {"epochs": load.epochs, "precision": "f32"}
+    fan = session.fan("losses", model, file, about=10, slots=load.tools, **common)
+    peft = session.peft("losses of peft", model, [file], about=20, **common)
     for outcome in (fan, peft):
         if outcome and outcome.error:
             session.gate("losses", False, outcome.error)
@@ -54,9 +55,10 @@ def memory(session: Session) -> None:
     setting = session.setting
     model, file = session.scratch / "small", session.scratch / "small.jsonl"
     write_config(setting.small, model)
-    write_sequences(Load(tools=4, traces=10, epochs=50, lengths=setting.bfcl), setting.small.vocabulary, file)
-    options = {"random": 0, "slots": 4, "tokens_per_pass": 16384 // setting.scale, "epochs": 50, "precision": setting.precision}
-    outcome = session.fan("memory", model, file, about=40, **options)
+    load = Load(tools=4, traces=10, epochs=50, lengths=setting.bfcl)
+    write_sequences(load, setting.small.vocabulary, file)
+    options = {"random": 0, "precision": setting.precision, "slots": load.tools, "epochs": load.epochs}
+    outcome = session.fan("memory", model, file, about=40, tokens_per_pass=16384 // setting.scale, **options)
     if not outcome:
         return
     if outcome.error:
@@ -78,11 +80,12 @@ def largest(outcome: Outcome, seconds: float, fifth: int) -> int:
 
 
 def errors(session: Session) -> None:
-    """More than there is: a pass over 262,144 tokens on a GPU, a token that the model lacks in a dry run."""
+    """More than there is: a pass over 262,144 tokens on a GPU, a token that the model lacks in a dry run. With a policy given the runner
+    does not refuse by its plan, but meets the device's own error."""
     setting = session.setting
     model, file = session.scratch / "large", session.scratch / "errors.jsonl"
     write_config(setting.shape, model)
-    options = {"random": 0, "precision": setting.precision, "slots": 32, "tokens_per_pass": 1 << 18}
+    options = {"random": 0, "precision": setting.precision, "slots": 32, "tokens_per_pass": 1 << 18, "recompute": "nothing"}
     if setting.device == "cpu":
         file.write_text(json.dumps({"tool": "a", "prompt": [0], "completion": [setting.shape.vocabulary]}) + "\n")
     else:

@@ -44,9 +44,9 @@ class Session:
 
         A command that hangs is stopped before it takes everybody's time."""
         left = self.started + self.limit - time.monotonic() - leave
-        about *= self.setting.pace
-        if left < about:
-            self.skipped.append(f"{part}: takes about {about:.0f} s, {max(left, 0):.0f} s left for it")
+        needed = about * self.setting.pace
+        if left < needed:
+            self.skipped.append(f"{part}: takes about {needed:.0f} s, {max(left, 0):.0f} s left for it")
             print(f"  skipped for time  {self.skipped[-1]}", flush=True)
             return None
         used = self.machine.used if sample else None

@@ -19,8 +19,12 @@ WITH_DOCUMENTS = [308, 389, 465, 517, 574, 626, 659, 702, 740, 791, 849, 931, 10
 COMPLETION = [9, 11, 13, 14, 16, 16, 18, 18, 20, 20, 22, 22, 24, 25, 26, 28, 30, 34, 42, 69]
 BFCL_MEAN = (sum(WITHOUT_DOCUMENTS) + sum(WITH_DOCUMENTS)) / 40 + sum(COMPLETION) / 20
 
-# Dense bf16 FLOP/s by what a GPU calls itself. PCIe and NVL cards of the same letters are slower: they need --peak.
+# Dense bf16 FLOP/s by what a GPU calls itself. Hopper's PCIe and NVL cards are slower: they need --peak.
 PEAKS = {"A100": 312e12, "A800": 312e12, "H100 80GB HBM3": 989e12, "H200": 989e12}
+
+
+def peak(gpu: str) -> float | None:
+    return next((flops for name, flops in PEAKS.items() if name in gpu and "NVL" not in gpu), None)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,6 @@ class Work:
     name: str
     load: Load
     slots: int
-    recompute: str
     warm_up: int  # passes of the fan before the clock starts
 
 
@@ -46,51 +49,32 @@ class Setting:
     pace: float  # how long a part takes, against the GPU
 
     def flops_per_token(self, tokens: list[int]) -> float:
-        """f(s) of fan-training.md, averaged over all tokens: 4 for each parameter in a product of the frozen base (forward, and the
-        gradient of what flows), 6 for each of the adapter, causal attention. Nothing for pads, nothing for what is computed again."""
+        """What training an adapter takes, averaged over all tokens: 4 for each parameter in a product of the frozen base (forward, and
+        the gradient of what flows), 6 for each of the adapter, causal attention. Nothing for pads or for what is computed again."""
         s = self.shape
         base = s.layers * (2 * s.hidden * (s.hidden + s.kv) + 3 * s.hidden * s.feed_forward) + s.hidden * s.vocabulary
+        adapter = 16 * 3 * (s.hidden + s.feed_forward) * s.layers
         attention = 6 * s.hidden * s.layers
         squares = sum(length * length for length in tokens)
-        return 4 * base + 6 * self.adapter_parameters() + attention * squares / sum(tokens)
-
-    def adapter_parameters(self) -> int:
-        return 16 * 3 * (self.shape.hidden + self.shape.feed_forward) * self.shape.layers
+        return 4 * base + 6 * adapter + attention * squares / sum(tokens)
 
     @property
     def tokens_per_pass(self) -> int:
         return 4096 // self.scale
 
-    def pack(self, slots: int, memory: int) -> tuple[int, str]:
-        """Slots and what to compute again so that a pass of the whole budget fits: fan-training.md's plan for memory. Kept for each token
-        and layer: inputs of attention and feed-forward, queries, keys, values, attention's rows, normed rows, gate, up and their product;
-        `elementwise` makes normed rows and product again."""
-        s = self.shape
-        embeddings = (1 if s.tied else 2) * s.vocabulary * s.hidden
-        base = 2 * (s.layers * (2 * s.hidden * (s.hidden + s.kv) + 3 * s.hidden * s.feed_forward) + embeddings)
-        kept = {
-            "nothing": 2 * (5 * s.hidden + 2 * s.kv + 3 * s.feed_forward),
-            "elementwise": 2 * (4 * s.hidden + 2 * s.kv + 2 * s.feed_forward),
-        }
-        fitting = {}
-        for policy, bytes_per_token in kept.items():
-            room = memory - 1.5e9 - base - self.tokens_per_pass * s.layers * bytes_per_token
-            fitting[policy] = int(room // (18 * self.adapter_parameters()))  # f32 with gradient and moments; a bf16 copy
-        if fitting["nothing"] >= slots:
-            return slots, "nothing"
-        return max(1, min(slots, fitting["elementwise"])), "elementwise"
-
     def works(self, memory: int) -> list[Work]:
-        """Fixed lengths show where the gain ends, BFCL's what it is in use, batch 1 at 16 tokens the floor of a step's time."""
+        """Fixed lengths show where the gain ends, BFCL's what it is in use, batch 1 at 16 tokens the floor of a step's time.
+
+        Slots fill a pass of 4,096 tokens, but for 24 on a card of 40 GB, beyond which only whole layers computed again make room."""
+        most = 24 if memory < 48 << 30 else 32
 
         def fixed(length: int, name: str) -> Work:
-            slots, recompute = self.pack(self.tokens_per_pass * self.scale // length, memory)
-            return Work(name, Load(slots, 3, EPOCHS, self.fixed(length)), slots, recompute, warm_up=2)
+            slots = min(4096 // length, most)
+            return Work(name, Load(slots, 3, EPOCHS, self.fixed(length)), slots, warm_up=2)
 
-        # Half as many again as fill a pass on the mean: what does not fit leaves room to choose from.
-        slots, recompute = self.pack(round(1.5 * 4096 / BFCL_MEAN), memory)
-        bfcl = Work("BFCL", Load(2 * slots, 4, EPOCHS, self.bfcl), slots, recompute, warm_up=2)
-        floor = Work(FLOOR, Load(1, 12, EPOCHS, self.fixed(16)), 1, "nothing", warm_up=5)
+        slots = round(1.5 * 4096 / BFCL_MEAN)  # more than fill a pass on the mean: who does not fit leaves a choice
+        bfcl = Work("BFCL", Load(2 * slots, 4, EPOCHS, self.bfcl), slots, warm_up=2)
+        floor = Work(FLOOR, Load(1, 12, EPOCHS, self.fixed(16)), 1, warm_up=5)
         return [bfcl, fixed(128, "128"), fixed(512, "512"), fixed(2048, "2,048"), floor]
 
     def fixed(self, length: int) -> Lengths:
@@ -129,4 +113,4 @@ class Setting:
 EPOCHS = 2  # the loss is that of the last one
 FLOOR = "floor"
 GPU = Setting("cuda:0", "bf16", QWEN_7B, SHAPES["qwen0.5b"], scale=1, growth=0.01, product=0.6, pace=1)
-DRY = Setting("cpu", "f32", TOY, TOY, scale=16, growth=0.05, product=0.05, pace=0.1)
+DRY = Setting("cpu", "f32", TOY, TOY, scale=16, growth=0.05, product=0, pace=0.1)  # toy products say nothing of speed

@@ -119,3 +119,15 @@ fn killed_at_any_moment_it_ends_with_the_same_bytes() {
     assert_eq!(again["scores"], quiet["scores"]);
     assert_eq!(stored(&dir.join("store")), before, "a finished sweep is not computed again");
 }
+
+#[test]
+fn a_fan_that_does_not_fit_is_refused_before_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = small_manifest(folder.path());
+    let mut command = run(&manifest, &folder.path().join("tight"));
+    let output = command.env("QUIVER_LANE_MEMORY", "30000000").stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("stages.pretrain: 4 slots and passes of ") && said.contains(" would fit"), "{said}");
+}

@@ -211,6 +211,20 @@ fn settings_of_speed_change_no_key() {
 }
 
 #[test]
+fn the_memory_of_a_fan_is_told_once_per_size() {
+    let dir = workspace();
+    let notes = |settings: &str| -> Vec<String> {
+        let planned = planned(&dir, &format!("{MANIFEST}stages: {{pretrain: {{{settings}}}}}\n"));
+        planned.notes.into_iter().filter(|note| note.starts_with("a fan of ")).collect()
+    };
+    let two = notes("slots: 2, tokens_per_pass: 64");
+    assert_eq!(two.len(), 1);
+    assert!(two[0].starts_with("a fan of 2 slots and passes of "), "{}", two[0]);
+    assert!(two[0].contains(" MiB on ") && two[0].ends_with(" MiB on a GPU"), "{}", two[0]);
+    assert_ne!(notes("slots: 500, rank: 64"), two);
+}
+
+#[test]
 fn mistakes_in_files_name_manifest_and_file() {
     let refused = |change: &dyn Fn(&Path), text: &str| {
         let dir = workspace();
@@ -227,6 +241,11 @@ fn mistakes_in_files_name_manifest_and_file() {
     assert_eq!(
         refused(&|_| (), &MANIFEST.replace("path: base", "path: nowhere")),
         "demo.yaml:2: base.path: DIR/nowhere: no such folder"
+    );
+    let foreign = CONFIG.replace("qwen2", "gpt2");
+    assert_eq!(
+        refused(&|dir| std::fs::write(dir.join("base/config.json"), &foreign).unwrap(), MANIFEST),
+        "demo.yaml:2: base.path: DIR/base/config.json: field `model_type`: `gpt2` is none of qwen2, qwen3, llama"
     );
     let broken = refused(&|dir| std::fs::write(dir.join("tools/multiple.jsonl"), "{\n").unwrap(), MANIFEST);
     assert!(

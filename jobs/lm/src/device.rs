@@ -104,7 +104,7 @@ mod gpu {
         }
         let include = install::cuda_path().map(|path| path.join("include"));
         let absent = |header: &&str| !include.as_ref().is_some_and(|folder| folder.join(header).is_file());
-        let absent: Vec<_> = HEADERS.iter().filter(absent).copied().collect();
+        let absent: Vec<_> = HEADERS.into_iter().filter(absent).collect();
         if !absent.is_empty() {
             let folder = include
                 .map_or("CUDA_PATH is not set".to_owned(), |path| format!("not in {}", path.display()));

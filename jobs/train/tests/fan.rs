@@ -8,6 +8,7 @@ use std::sync::Arc;
 use common::{Results, base, bits, fan, run, samples, shape, tool};
 use jobs_lm::decoder::Decoder;
 use jobs_lora::Adapter;
+use jobs_spec::model::Precision;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{FanError, SlotEvent, SlotTask, Start, TaskId};
 use jobs_train::guard::Fault;
@@ -104,6 +105,20 @@ fn every_slot_is_served_in_turn_and_keeps_its_order() {
     }
     for (task, steps) in tasks.iter().zip(next) {
         assert_eq!(steps, task.total());
+    }
+}
+
+#[test]
+fn a_base_in_bf16_trains_to_nearly_the_same_losses() {
+    let exact = base(64, 2, 96, 4);
+    let rounded = Arc::new(Decoder::clone(&exact).cast(Precision::Bf16));
+    let last = |base: &Arc<Decoder>| -> Vec<f32> {
+        let results = run(&mut fan(base, 4, 300), (0..6).map(|number| tool(base, number)));
+        let end = |(_, losses): (Vec<u32>, Vec<u32>)| f32::from_bits(*losses.last().unwrap());
+        results.into_values().map(end).collect()
+    };
+    for (exact, rounded) in last(&exact).into_iter().zip(last(&rounded)) {
+        assert!((exact - rounded).abs() < 0.02 * exact && exact != rounded, "{exact} and {rounded}");
     }
 }
 
