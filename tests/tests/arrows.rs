@@ -30,9 +30,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("jobs-eval", &["jobs-spec"]),
     ("jobs-data", &["jobs-spec", "jobs-eval"]),
     ("jobs-text", &["jobs-spec", "jobs-data"]),
-    ("jobs-lm", &[]),
-    ("jobs-lora", &["jobs-lm"]),
-    ("jobs-train", &["jobs-lm", "jobs-lora"]),
+    ("jobs-lm", &["jobs-spec"]),
+    ("jobs-lora", &["jobs-spec", "jobs-lm"]),
+    ("jobs-train", &["jobs-spec", "jobs-lm", "jobs-lora"]),
     (
         "jobs-paratool",
         &["proto", "jobs-spec", "jobs-data", "jobs-text", "jobs-eval", "jobs-lm", "jobs-lora", "jobs-train"],

@@ -97,7 +97,8 @@ fn warm_up_is_in_no_figure_and_drawn_weights_need_no_file() {
 #[test]
 fn gates_and_products_report() {
     let run = |options: &[&str]| {
-        let output = Command::new(binary("runner")).arg("bench").args(options).arg("--json").output().unwrap();
+        let output =
+            Command::new(binary("runner")).arg("bench").args(options).arg("--json").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let lines = String::from_utf8(output.stdout).unwrap();
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
@@ -109,7 +110,8 @@ fn gates_and_products_report() {
     assert!(gates[1]["value"].as_f64().unwrap() > 1e-3, "{}", gates[1]);
     let product = run(&["product", "--rows", "8", "--depth", "16", "--width", "4", "--precision", "bf16"]);
     assert!(product[0]["tflops"].as_f64().unwrap() > 0.0);
-    let gpu = Command::new(binary("runner")).args(["bench", "gates", "--device", "cuda:99"]).output().unwrap();
+    let gpu =
+        Command::new(binary("runner")).args(["bench", "gates", "--device", "cuda:99"]).output().unwrap();
     let said = String::from_utf8_lossy(&gpu.stderr);
     assert!(!gpu.status.success() && said.starts_with("error: device `cuda:99`: "), "{said}");
 }

@@ -129,5 +129,8 @@ fn a_fan_that_does_not_fit_is_refused_before_it_starts() {
     assert!(!output.status.success());
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("stages.pretrain: 4 slots and passes of ") && said.contains(" would fit"), "{said}");
+    assert!(
+        said.contains("stages.pretrain: 4 slots and passes of ") && said.contains(" would fit"),
+        "{said}"
+    );
 }

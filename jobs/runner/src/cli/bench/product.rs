@@ -1,4 +1,4 @@
-//! `runner bench product`: how fast a device multiplies.
+//! `runner bench product`: how fast the product of all projections is on a device.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,6 +7,7 @@ use anyhow::ensure;
 use burn::tensor::{Distribution, FloatDType, Tensor};
 use clap::Parser;
 use jobs_lm::device;
+use jobs_lm::ops::linear::{Way, product};
 use jobs_spec::model::Precision;
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for time in 0..WARM_UP + TIMES {
         device.sync()?;
         let started = Instant::now();
-        let product = x.clone().matmul(w.clone());
+        let product = product(&x, &w, Way::Backward);
         device.sync()?;
         drop(product);
         if time >= WARM_UP {
