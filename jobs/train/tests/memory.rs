@@ -1,5 +1,5 @@
 //! What a fan has in memory at its peak, against the plan that was made before.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 mod common;
 
