@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 const PREFIX: &str = "QUIVER_";
 
 /// Top-level keys that belong to one program. The programs of a node share file and environment, so each passes over the keys of the
-/// others; `log` and `checkpoint_seconds` are the runner's variables.
-const SHARED: [&str; 5] = ["coordinator", "worker", "runner", "log", "checkpoint_seconds"];
+/// others; `log`, `checkpoint_seconds` and `lane_memory` are the runner's variables.
+const SHARED: [&str; 6] = ["coordinator", "worker", "runner", "log", "checkpoint_seconds", "lane_memory"];
 
 /// Why a configuration cannot be used. Each is one line that names the key and its source.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -83,7 +83,11 @@ fn an_unknown_key_is_named_with_its_source_and_neighbour() {
 
 #[test]
 fn settings_of_other_programs_are_passed_over() {
-    let variables = [("QUIVER_WORKER__DEVICE", "[cpu]"), ("QUIVER_CHECKPOINT_SECONDS", "0.3")];
+    let variables = [
+        ("QUIVER_WORKER__DEVICE", "[cpu]"),
+        ("QUIVER_CHECKPOINT_SECONDS", "0.3"),
+        ("QUIVER_LANE_MEMORY", "1"),
+    ];
     assert_eq!(
         in_jail(Some("[worker]\nx = 1\n"), &variables, Flags::default()).unwrap(),
         Settings::default()
