@@ -1,11 +1,10 @@
 //! A model folder in Hugging Face layout, checked before anything starts: every file that jobs will read is there and whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::Metadata;
+use jobs_spec::weights::{WeightError, WeightFile};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,8 +15,6 @@ const OPTIONAL: [&str; 4] =
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Longest safetensors header that is read. The format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// What is wrong with a model folder: one line that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -85,33 +82,11 @@ fn shards(dir: &Path) -> Result<BTreeSet<String>, ModelError> {
 
 /// The names of a weight file's tensors. Reads only the header, and holds the file's size against it.
 fn tensors(path: &Path) -> Result<BTreeSet<String>, ModelError> {
-    let failed = |error: io::Error| ModelError::new(path, reason(&error));
-    let mut file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let mut length = [0; 8];
-    let header = match file.read_exact(&mut length) {
-        Ok(()) => u64::from_le_bytes(length),
-        Err(_) => return Err(ModelError::new(path, format!("truncated: {size} bytes hold no header"))),
-    };
-    if header > MAX_HEADER {
-        return Err(ModelError::new(path, "not a safetensors file: its header's length makes no sense"));
-    }
-    if header + 8 > size {
-        return Err(ModelError::new(
-            path,
-            format!("truncated: {size} bytes, the header alone has {}", header + 8),
-        ));
-    }
-    let mut bytes = Vec::new();
-    file.take(header).read_to_end(&mut bytes).map_err(failed)?;
-    let metadata: Metadata = serde_json::from_slice(&bytes)
-        .map_err(|error| ModelError::new(path, format!("broken safetensors header: {error}")))?;
-    let whole = (8 + header).saturating_add(metadata.data_len() as u64);
-    if whole != size {
-        let fault = if size < whole { "truncated" } else { "too long" };
-        return Err(ModelError::new(path, format!("{fault}: {size} bytes instead of {whole}")));
-    }
-    Ok(metadata.tensors().into_keys().collect())
+    let opened = WeightFile::open(path).map_err(|error| match error {
+        WeightError::Read(error) => ModelError::new(path, reason(&error)),
+        WeightError::Broken(what) => ModelError::new(path, what),
+    })?;
+    Ok(opened.metadata.tensors().into_keys().collect())
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ModelError> {

@@ -185,19 +185,17 @@ impl Block {
         pass: &Forward<'_>,
         attend: &mut dyn FnMut(&Heads) -> Rows,
     ) -> (Rows, Saved) {
-        let (saved, inner) = self.to_inner(x, pass, attend);
-        let y = saved.mlp_norm.x.clone() + self.project(Projection::Down, &inner, pass);
-        (y, Saved { inner: Some(inner), ..saved })
+        let (inner, saved) = self.to_inner(x, pass, attend);
+        (saved.mlp_norm.x.clone() + self.project(Projection::Down, &inner, pass), saved)
     }
 
     /// What the backward pass needs and nothing else: the last projection is left out.
     pub(crate) fn again(&self, x: Rows, pass: &Forward<'_>, attend: &mut dyn FnMut(&Heads) -> Rows) -> Saved {
-        let (saved, inner) = self.to_inner(x, pass, attend);
-        Saved { inner: Some(inner), ..saved }
+        self.to_inner(x, pass, attend).1
     }
 
-    /// Up to the SwiGLU product, which comes beside the rest.
-    fn to_inner(&self, x: Rows, pass: &Forward<'_>, attend: &mut dyn FnMut(&Heads) -> Rows) -> (Saved, Rows) {
+    /// The SwiGLU product, and what the backward pass needs.
+    fn to_inner(&self, x: Rows, pass: &Forward<'_>, attend: &mut dyn FnMut(&Heads) -> Rows) -> (Rows, Saved) {
         let (attention_input, attention_norm) =
             rms_norm::forward(x.clone(), &self.attention_norm.value, self.eps);
         let [q, k, v] =
@@ -231,9 +229,9 @@ impl Block {
             mlp_input: Some(mlp_input),
             gate,
             up,
-            inner: None,
+            inner: Some(inner.clone()),
         };
-        (saved, inner)
+        (inner, saved)
     }
 
     /// `[rows, heads · head_dim]` as `[rows, heads, head_dim]`.

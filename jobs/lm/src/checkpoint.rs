@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use half::{bf16, f16};
 use jobs_spec::model::ConfigError;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use jobs_spec::weights::{WeightError, WeightFile};
+use safetensors::tensor::{Dtype, TensorInfo, TensorView};
 use serde_json::Value;
 
 /// Why a model could not be loaded.
@@ -67,9 +68,6 @@ pub enum LoadError {
         dtype: Dtype,
     },
 }
-
-/// Longest header that is read: the format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// Where a tensor lies.
 struct Place {
@@ -162,23 +160,12 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn open_shard(path: PathBuf) -> Result<Vec<(String, Place)>, LoadError> {
-    let corrupt = |reason: String| LoadError::Corrupt { path: path.clone(), reason };
-    let failed = |source| LoadError::Read { path: path.clone(), source };
-    let file = File::open(&path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let shard = Rc::new(Shard { path: path.clone(), file });
-    let length =
-        if size < 8 { None } else { shard.read(0..8)?.first_chunk().copied().map(u64::from_le_bytes) };
-    let header = length.filter(|length| *length <= MAX_HEADER.min(size - 8));
-    let header =
-        header.ok_or_else(|| corrupt(format!("no safetensors file: {size} bytes hold no header")))?;
-    let metadata: Metadata = serde_json::from_slice(&shard.read(8..8 + header)?)
-        .map_err(|error| corrupt(format!("broken safetensors header: {error}")))?;
-    let start = 8 + header;
-    let whole = start.saturating_add(metadata.data_len() as u64);
-    if whole != size {
-        return Err(corrupt(format!("{size} bytes instead of {whole}")));
-    }
+    let opened = WeightFile::open(&path).map_err(|error| match error {
+        WeightError::Read(source) => LoadError::Read { path: path.clone(), source },
+        WeightError::Broken(reason) => LoadError::Corrupt { path: path.clone(), reason },
+    })?;
+    let WeightFile { file, metadata, start } = opened;
+    let shard = Rc::new(Shard { path, file });
     let place = |(name, info): (String, &TensorInfo)| {
         let (from, to) = info.data_offsets;
         let bytes = start + from as u64..start + to as u64;

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobs_data::set::TrainingSet;
-use jobs_lm::decoder::Decoder;
-use jobs_lm::device;
 use jobs_lora::AdapterShape;
 use jobs_paratool::stage1_pretrain::{self, Pretraining};
 use jobs_spec::job::{FanLimits, PretrainSpec, input};
-use jobs_spec::memory::{Bytes, FanSizes, Recompute};
+use jobs_spec::memory::{Bytes, Recompute};
 use jobs_text::Chat;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, TaskId};
@@ -30,9 +28,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct FanLane {
     fan: Fan,
     base: PathBuf,
-    decoder: Arc<Decoder>,
     shape: Arc<AdapterShape>,
-    limits: FanLimits,
     /// Tokens of the longest trace that the memory plan knows.
     longest: usize,
     active: HashMap<TaskId, Active>,
@@ -60,7 +56,7 @@ impl FanLane {
         spec: &PretrainSpec,
     ) -> Result<(), JobError> {
         let base = lane::input(start, input::BASE)?;
-        let limits = limits(start)?;
+        let FanLimits { slots, tokens_per_pass } = limits(start)?;
         let decoder = lane.models.base(&base)?;
         let shape = stage1_pretrain::shape(decoder.config(), spec.rank, spec.alpha)?;
         let reusable = lane_fan.as_ref().is_some_and(|fan| fan.base == base && fan.shape == shape);
@@ -68,18 +64,9 @@ impl FanLane {
             if lane_fan.as_ref().is_some_and(|fan| !fan.is_empty()) {
                 return Err(JobError::new(ErrorCode::Internal, "the lane runs another fan"));
             }
-            let FanLimits { slots, tokens_per_pass } = limits;
             let config = FanConfig { slots, tokens_per_pass, recompute: Recompute::Nothing };
-            let fan = Fan::new(Arc::clone(&decoder), &shape, config);
-            *lane_fan = Some(Self {
-                fan,
-                base: base.clone(),
-                decoder,
-                shape,
-                limits,
-                longest: 0,
-                active: HashMap::new(),
-            });
+            let fan = Fan::new(decoder, &shape, config);
+            *lane_fan = Some(Self { fan, base, shape, longest: 0, active: HashMap::new() });
         }
         match lane_fan {
             Some(fan) => fan.put(start, spec, lane.memory),
@@ -119,18 +106,9 @@ impl FanLane {
         if longest <= self.longest {
             return Ok(());
         }
-        let sizes = FanSizes {
-            model: self.decoder.config(),
-            rank: self.shape.rank(),
-            slots: self.limits.slots,
-            tokens_per_pass: self.limits.tokens_per_pass,
-            longest,
-            engine: device::engine(self.decoder.device()),
-        };
+        let sizes = self.fan.sizes(longest);
         let policy = memory::policy(&sizes, memory)
             .map_err(|error| JobError::new(ErrorCode::OutOfMemory, format!("stages.pretrain: {error}")))?;
-        self.longest = longest;
-        self.fan.set_recompute(policy);
         let (needed, available) = (Bytes(sizes.total(policy)), memory.map(|bytes| Bytes(bytes).to_string()));
         tracing::info!(
             slots = sizes.slots,
@@ -140,6 +118,8 @@ impl FanLane {
             recompute = %policy,
             "memory plan"
         );
+        self.longest = longest;
+        self.fan.set_recompute(policy);
         Ok(())
     }
 

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use jobs_lm::device;
 use jobs_spec::memory::{FanSizes, Recompute, TooLarge};
 
-/// Bytes that a process which begins now may use: what the machine has left, within the limit of its control group. `None` where the
-/// system does not tell.
-pub(crate) fn available() -> Option<u64> {
+/// Bytes that a process which begins now may use on a device of this name; `None` where the system does not tell.
+pub(crate) fn available(device: &str) -> Option<u64> {
+    if device == "cpu" { left() } else { device::free_memory(device) }
+}
+
+/// What the machine has left, within the limit of the process' control group.
+fn left() -> Option<u64> {
     let free = field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
     let limit = |path: &str| std::fs::read_to_string(Path::new(path)).ok()?.trim().parse::<u64>().ok();
     let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
@@ -39,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_system_tells_what_is_left_and_what_was_used() {
-        assert!(available().is_none_or(|bytes| bytes > 1 << 20));
+        assert!(available("cpu").is_none_or(|bytes| bytes > 1 << 20));
         assert!(peak() > 1 << 20);
         assert_eq!(field("VmPeak:\t 3 kB\nVmHWM:\t 12 kB\n", "VmHWM:"), Some(12 * 1024));
         assert_eq!(field("VmPeak: 3 kB", "VmHWM:"), None);

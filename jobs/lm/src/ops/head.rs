@@ -6,7 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use jobs_spec::memory::logits_rows;
 
-use super::host::{self, Numbers};
+use super::host;
 use super::linear::{self, Multiply};
 use super::{embedding, like, to_host, widened};
 use crate::Rows;
@@ -176,10 +176,11 @@ impl<'a> Learnt<'a> {
         let mut all = vec![0.0; count * width];
         let mut places = rows.flatten().map(|row| row * width);
         for dx in dx {
-            let Some(dx) = Numbers::of(&dx) else { continue };
-            for (row, place) in dx.chunks_exact(width).zip(&mut places) {
-                all[place..place + width].copy_from_slice(row);
-            }
+            host::read(&dx, |dx| {
+                for (row, place) in dx.chunks_exact(width).zip(&mut places) {
+                    all[place..place + width].copy_from_slice(row);
+                }
+            });
         }
         host::tensor(all, [count, width])
     }

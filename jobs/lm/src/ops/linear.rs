@@ -15,7 +15,7 @@ pub enum Way {
     Backward,
 }
 
-/// Rows times a weight, each row's bits the same whatever rows stand beside it.
+/// Rows times a weight; in f32 on the CPU each row's bits are the same whatever rows stand beside it.
 ///
 /// The CPU's matrix product takes other paths, with another order of summation, for a single row and for small results of few rows;
 /// such products are filled up with zero rows.

@@ -28,7 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = device::parse(&args.device)?;
     let every = Duration::try_from_secs_f64(args.checkpoint_seconds)?;
-    let memory = args.memory.or_else(|| device::free_memory(&args.device).or_else(memory::available));
+    let memory = args.memory.or_else(|| memory::available(&args.device));
     let mut lane = Lane::new(device, every, memory, pipe::commands());
     lane.pipe.send(&FromRunner::Hello {
         device: args.device.clone(),

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use jobs_lm::batch::PackedBatch;
 use jobs_lm::decoder::{Decoder, UnknownToken};
+use jobs_lm::device;
 use jobs_lora::{
     AdamW, Adapter, AdapterShape, Bank, BankError, Gradients, Moments, RoutedBank, Routing, SlotId, Step,
 };
-use jobs_spec::memory::Recompute;
+use jobs_spec::memory::{FanSizes, Recompute};
 use rayon::prelude::*;
 
 pub use task::{SlotEvent, SlotTask, Start, TaskId};
@@ -124,6 +125,18 @@ impl Fan {
     pub fn new(decoder: Arc<Decoder>, shape: &Arc<AdapterShape>, config: FanConfig) -> Self {
         let bank = Bank::new(shape, decoder.device());
         Self { decoder, config, bank, queue: VecDeque::new() }
+    }
+
+    /// What decides how much memory the fan takes when the longest trace has so many tokens.
+    pub fn sizes(&self, longest: usize) -> FanSizes<'_> {
+        FanSizes {
+            model: self.decoder.config(),
+            rank: self.bank.shape().rank(),
+            slots: self.config.slots,
+            tokens_per_pass: self.config.tokens_per_pass,
+            longest,
+            engine: device::engine(self.decoder.device()),
+        }
     }
 
     /// Changes what passes compute again from now on.

@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn measure(args: &Args) -> anyhow::Result<Measured> {
     ensure!(args.slots > 0 && args.epochs > 0, "--slots and --epochs must be at least 1");
     let device = device::parse(&args.device)?;
-    let memory = args.memory.or_else(|| device::free_memory(&args.device).or_else(memory::available));
+    let memory = args.memory.or_else(|| memory::available(&args.device));
     let tools = read(&args.sequences)?;
     let precision = args.precision.unwrap_or_else(|| device::precision(&device));
     let config = ModelConfig::from_dir(&args.model)?;
