@@ -107,6 +107,7 @@ impl World {
             version: "0".into(),
             lanes: vec![v1::Lane { id: 0, device: "cpu".into() }],
             held,
+            draining: false,
         };
         self.fleet.register(request).await.unwrap().into_inner()
     }
@@ -126,7 +127,7 @@ impl World {
     async fn heartbeat(&mut self, worker: i64, task: Task, step: u64) -> Result<Vec<v1::Directive>, Status> {
         let progress = Some(v1::Progress { step, total: 10, tokens: step, loss: Some(1.5) });
         let held = vec![v1::Held { task: Some(task), running: true, progress }];
-        let request = v1::HeartbeatRequest { term: 1, worker, held };
+        let request = v1::HeartbeatRequest { term: 1, worker, held, draining: false };
         Ok(self.fleet.heartbeat(request).await?.into_inner().directives)
     }
 
@@ -141,6 +142,7 @@ impl World {
             bytes: 1,
             metrics: r#"{"variant": "soft", "category": "simple", "correct": 3, "total": 4}"#.into(),
             device_ms: 1_000,
+            blobs: Vec::new(),
         };
         Ok(self.fleet.complete(request).await?.into_inner().artifact.unwrap())
     }
@@ -331,6 +333,7 @@ async fn a_restart_keeps_the_table_and_takes_workers_back() {
             path: "checkpoints/5".into(),
             digest: Digest::new([5; 32]).to_string(),
         }),
+        blobs: Vec::new(),
     };
     world.fleet.checkpointed(checkpoint).await.unwrap();
     world.complete(worker, task, 1).await.unwrap();

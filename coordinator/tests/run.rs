@@ -102,6 +102,7 @@ impl Fleet {
             version: "0".to_owned(),
             lanes: vec![v1::Lane { id: 0, device: "cpu".to_owned() }],
             held: Vec::new(),
+            draining: false,
         };
         let session = client.register(request).await.unwrap().into_inner();
         Self { client, session }
@@ -131,6 +132,7 @@ impl Fleet {
             fan: String::new(),
             free_slots: 16,
             wait_ms: 30_000,
+            prefetch: 0,
         };
         Ok(self.client.acquire(request).await?.into_inner().offers)
     }
@@ -153,6 +155,7 @@ impl Fleet {
             bytes: 1,
             metrics: metrics.to_string(),
             device_ms: 1,
+            blobs: Vec::new(),
         };
         self.client.complete(request).await.map(drop)
     }

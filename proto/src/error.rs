@@ -21,6 +21,8 @@ pub enum ErrorCode {
     Storage,
     /// The runner process ended without a word; the culprit among its jobs is unknown.
     RunnerDied,
+    /// No progress for too long.
+    Stalled,
     /// The worker went away.
     WorkerLost,
     /// The call names an attempt that is no longer the job's newest.
@@ -31,13 +33,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Data,
         Self::Spec,
         Self::OutOfMemory,
         Self::NonFinite,
         Self::Storage,
         Self::RunnerDied,
+        Self::Stalled,
         Self::WorkerLost,
         Self::StaleAttempt,
         Self::Internal,
@@ -52,6 +55,7 @@ impl ErrorCode {
             Self::NonFinite => "non_finite",
             Self::Storage => "storage",
             Self::RunnerDied => "runner_died",
+            Self::Stalled => "stalled",
             Self::WorkerLost => "worker_lost",
             Self::StaleAttempt => "stale_attempt",
             Self::Internal => "internal",
@@ -100,6 +104,8 @@ pub enum Reason {
     Superseded,
     /// Another coordinator reigns: register again.
     StaleTerm,
+    /// The garbage collector is about to delete an object that the result names: wait, upload again, commit again.
+    Condemned,
 }
 
 impl Reason {
@@ -107,7 +113,8 @@ impl Reason {
     pub const METADATA: &'static str = "quiver-reason";
 
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::StaleAttempt, Self::SessionLost, Self::Superseded, Self::StaleTerm];
+    pub const ALL: [Self; 5] =
+        [Self::StaleAttempt, Self::SessionLost, Self::Superseded, Self::StaleTerm, Self::Condemned];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -116,6 +123,7 @@ impl Reason {
             Self::SessionLost => "SESSION_LOST",
             Self::Superseded => "SUPERSEDED",
             Self::StaleTerm => "STALE_TERM",
+            Self::Condemned => "CONDEMNED",
         }
     }
 

@@ -54,6 +54,9 @@ pub struct Start {
     pub resume: Option<PathBuf>,
     /// How the lane runs a fan that this job belongs to, as the planner wrote it.
     pub fan_limits: Option<serde_json::Value>,
+    /// How often memory ran out in earlier attempts: passes are halved as often, at the same effective batch.
+    #[serde(default)]
+    pub halvings: u32,
 }
 
 /// From runner to worker.

@@ -26,6 +26,8 @@ pub(crate) struct Assignment {
     pub(crate) inputs: BTreeMap<String, ArtifactRef>,
     /// The newest recorded checkpoint.
     pub(crate) checkpoint: Option<ArtifactRef>,
+    /// How often memory ran out in earlier attempts.
+    pub(crate) halvings: u32,
     /// How the lane runs its fan.
     pub(crate) fan_limits: Option<Value>,
     /// Jobs that its lane can hold beside each other: the fan's slots, or one.
@@ -65,6 +67,7 @@ impl Assignment {
             role: if offer.role.is_empty() { offer.kind.clone() } else { offer.role.clone() },
             inputs: offer.inputs.iter().map(input).collect::<anyhow::Result<_>>()?,
             checkpoint: offer.checkpoint.as_ref().map(reference).transpose()?,
+            halvings: offer.halvings,
             fan_limits,
             slots,
         })

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::error::{ErrorCode, Reason};
+use proto::id::Digest;
 use proto::pipe::Task;
 use proto::v1;
 use proto_kit::retry::{Backoff, retry};
 use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use worker_artifacts::{ArtifactError, ArtifactRef, Record};
+use worker_artifacts::{ArtifactError, ArtifactRef, Committed, Record};
 
 use crate::fleet::CallError;
 use crate::held;
@@ -97,7 +98,8 @@ impl Node {
             tolerant(self.seed, || self.artifacts.commit_checkpoint(&record, step, &folder)).await
         };
         match uploaded.await {
-            Ok((artifact, _)) => {
+            Ok(Committed { artifact, blobs, .. }) => {
+                let blobs: Vec<_> = blobs.iter().map(Digest::to_string).collect();
                 let recorded = self
                     .deliver(|Ticket { term, worker }| {
                         let (task, artifact) =
@@ -108,6 +110,7 @@ impl Node {
                             task,
                             step,
                             artifact,
+                            blobs: blobs.clone(),
                         })
                     })
                     .await;
@@ -126,11 +129,12 @@ impl Node {
     async fn upload_and_complete(&self, job: &Assignment, finished: Finished) -> Result<(), Failure> {
         let Finished { output, metrics, device_ms, runner } = finished;
         let record = record(job, &job.role, metrics, runner);
-        let (artifact, bytes) = {
+        let Committed { artifact, bytes, blobs } = {
             let _turn = self.uploads.acquire().await;
             tolerant(self.seed, || self.artifacts.commit_folder(&record, &output)).await?
         };
         let metrics = record.metrics.to_string();
+        let blobs: Vec<_> = blobs.iter().map(Digest::to_string).collect();
         let committed = self
             .deliver(|Ticket { term, worker }| {
                 let request = v1::CompleteRequest {
@@ -142,6 +146,7 @@ impl Node {
                     bytes,
                     metrics: metrics.clone(),
                     device_ms,
+                    blobs: blobs.clone(),
                 };
                 self.fleet.complete(request)
             })
@@ -212,6 +217,7 @@ impl Node {
                 Err(CallError::Refused(Reason::SessionLost | Reason::StaleTerm, _)) => {
                     self.session.lost(ticket)
                 }
+                Err(CallError::Refused(Reason::Condemned, why)) => return Err(GaveUp::Rejected(why)),
                 Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
             }
             tokio::select! {

@@ -75,8 +75,15 @@ impl Session {
     pub(crate) async fn register(&self) -> Result<v1::RegisterReply, CallError> {
         let Identity { name, incarnation, host, lanes } = self.identity.clone();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let request =
-            v1::RegisterRequest { name, incarnation, host, version, lanes, held: self.held.tasks() };
+        let request = v1::RegisterRequest {
+            name,
+            incarnation,
+            host,
+            version,
+            lanes,
+            held: self.held.tasks(),
+            draining: false,
+        };
         let sent = self.clock.monotonic();
         let reply = self.fleet.register(request).await?;
         for fenced in &reply.fenced {
@@ -165,8 +172,10 @@ impl Session {
             return self.register().await.map(drop);
         };
         let sent = self.clock.monotonic();
-        let reply =
-            self.fleet.heartbeat(v1::HeartbeatRequest { term, worker, held: self.held.report() }).await?;
+        let reply = self
+            .fleet
+            .heartbeat(v1::HeartbeatRequest { term, worker, held: self.held.report(), draining: false })
+            .await?;
         self.state.send_modify(|now| {
             if now.ticket == state.ticket {
                 now.trusted_until = trusted_until(sent, now.ttl);

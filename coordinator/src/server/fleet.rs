@@ -86,7 +86,11 @@ impl Fleet for FleetService {
         self.0.changed();
         let stop =
             |task| v1::Directive { task: Some(encode::task(task)), kind: v1::directive::Kind::Stop.into() };
-        Ok(Response::new(v1::HeartbeatReply { directives: fenced.into_iter().map(stop).collect() }))
+        Ok(Response::new(v1::HeartbeatReply {
+            directives: fenced.into_iter().map(stop).collect(),
+            drain: false,
+            drain_grace_ms: 0,
+        }))
     }
 
     #[tracing::instrument(skip_all, fields(worker = request.get_ref().worker, job, attempt))]

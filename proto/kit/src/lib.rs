@@ -4,5 +4,6 @@ pub mod clock;
 pub mod config;
 pub mod human;
 pub mod manual;
+pub mod offload;
 pub mod retry;
 pub mod telemetry;

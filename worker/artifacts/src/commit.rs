@@ -1,10 +1,10 @@
 //! Committing a folder: blobs first, the manifest last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
-use proto::id::{Attempt, JobKey};
+use proto::id::{Attempt, Digest, JobKey};
 use serde_json::Value;
 
 use crate::{ArtifactError, ArtifactRef, Artifacts, FileEntry, Manifest, Origin, Result};
@@ -29,12 +29,23 @@ pub struct Record {
     pub versions: BTreeMap<String, String>,
 }
 
+/// An artifact that is in the store, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its name.
+    pub artifact: ArtifactRef,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// The blobs that its manifest names.
+    pub blobs: BTreeSet<Digest>,
+}
+
 impl Artifacts {
-    /// Uploads an attempt's result. Safe to repeat: an earlier try's manifest counts, and is returned with its size in bytes.
+    /// Uploads an attempt's result. Safe to repeat: an earlier try's manifest counts, and is returned.
     ///
     /// # Errors
     /// When the folder holds anything but files and folders, or cannot be read, or the store fails.
-    pub async fn commit_folder(&self, record: &Record, folder: &Path) -> Result<(ArtifactRef, u64)> {
+    pub async fn commit_folder(&self, record: &Record, folder: &Path) -> Result<Committed> {
         self.commit(Origin::Job { key: record.key, attempt: record.attempt }, record, folder).await
     }
 
@@ -42,17 +53,12 @@ impl Artifacts {
     ///
     /// # Errors
     /// As for `commit_folder`.
-    pub async fn commit_checkpoint(
-        &self,
-        record: &Record,
-        step: u64,
-        folder: &Path,
-    ) -> Result<(ArtifactRef, u64)> {
+    pub async fn commit_checkpoint(&self, record: &Record, step: u64, folder: &Path) -> Result<Committed> {
         self.commit(Origin::Checkpoint { key: record.key, attempt: record.attempt, step }, record, folder)
             .await
     }
 
-    async fn commit(&self, origin: Origin, record: &Record, folder: &Path) -> Result<(ArtifactRef, u64)> {
+    async fn commit(&self, origin: Origin, record: &Record, folder: &Path) -> Result<Committed> {
         let uploads = files(folder)?.into_iter().map(|(path, local)| async move {
             let blob = self.put_file(&local).await?;
             Ok::<_, ArtifactError>(FileEntry { path, size: blob.size, sha256: blob.digest })
@@ -63,7 +69,10 @@ impl Artifacts {
         manifest.metrics.clone_from(&record.metrics);
         manifest.versions.clone_from(&record.versions);
         let (wanted, bytes) = manifest.encode()?;
-        Ok((self.put_manifest(&wanted, bytes).await?, manifest.size()))
+        let artifact = self.put_manifest(&wanted, bytes).await?;
+        let stored = if artifact == wanted { manifest } else { self.manifest(&artifact).await? };
+        let blobs = stored.files.iter().map(|file| file.sha256).collect();
+        Ok(Committed { artifact, bytes: stored.size(), blobs })
     }
 }
 

@@ -18,7 +18,7 @@ mod manifest;
 mod store;
 
 pub use cache::Cache;
-pub use commit::Record;
+pub use commit::{Committed, Record};
 pub use error::ArtifactError;
 pub use hash::{Blob, hash_bytes, hash_file};
 pub use import::{Import, ImportFile, Source};

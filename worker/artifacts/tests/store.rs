@@ -10,7 +10,8 @@ use proto::id::{Attempt, JobKey};
 use serde_json::json;
 use tempfile::TempDir;
 use worker_artifacts::{
-    ArtifactError, ArtifactRef, Artifacts, Cache, Import, ImportFile, Manifest, Record, Source, hash_bytes,
+    ArtifactError, ArtifactRef, Artifacts, Cache, Committed, Import, ImportFile, Manifest, Record, Source,
+    hash_bytes,
 };
 
 struct World {
@@ -61,7 +62,8 @@ async fn a_folder_comes_back_byte_for_byte() {
     let world = World::new();
     let large: Vec<u8> = (0..20_000_000_u32).map(|i| (i >> 8) as u8 ^ i as u8).collect();
     let output = world.output("out", &[("adapter.bin", &large), ("sub/config.json", b"{}"), ("empty", b"")]);
-    let (artifact, size) = world.artifacts.commit_folder(&record(1), &output).await.unwrap();
+    let Committed { artifact, bytes: size, .. } =
+        world.artifacts.commit_folder(&record(1), &output).await.unwrap();
     assert_eq!(
         (artifact.path.as_str(), size),
         (format!("manifests/{}/1", record(1).key).as_str(), 20_000_002)
@@ -88,12 +90,12 @@ async fn an_earlier_try_of_the_same_attempt_counts() {
     let world = World::new();
     let first = world.output("first", &[("a", b"one")]);
     let second = world.output("second", &[("a", b"two")]);
-    let (winner, _) = world.artifacts.commit_folder(&record(1), &first).await.unwrap();
-    assert_eq!(world.artifacts.commit_folder(&record(1), &first).await.unwrap().0, winner);
-    assert_eq!(world.artifacts.commit_folder(&record(1), &second).await.unwrap().0, winner);
-    let (other, _) = world.artifacts.commit_folder(&record(2), &second).await.unwrap();
+    let winner = world.artifacts.commit_folder(&record(1), &first).await.unwrap().artifact;
+    assert_eq!(world.artifacts.commit_folder(&record(1), &first).await.unwrap().artifact, winner);
+    assert_eq!(world.artifacts.commit_folder(&record(1), &second).await.unwrap().artifact, winner);
+    let other = world.artifacts.commit_folder(&record(2), &second).await.unwrap().artifact;
     assert_ne!(other, winner);
-    let (checkpoint, _) = world.artifacts.commit_checkpoint(&record(2), 40, &first).await.unwrap();
+    let checkpoint = world.artifacts.commit_checkpoint(&record(2), 40, &first).await.unwrap().artifact;
     assert_eq!(checkpoint.path, format!("checkpoints/{}/2/40", record(2).key));
 }
 
@@ -112,8 +114,8 @@ async fn an_earlier_try_whose_blob_is_gone_does_not_count() {
 #[tokio::test]
 async fn damage_is_found_and_named() {
     let world = World::new();
-    let (artifact, _) =
-        world.artifacts.commit_folder(&record(1), &world.output("o", &[("a", b"good")])).await.unwrap();
+    let output = world.output("o", &[("a", b"good")]);
+    let artifact = world.artifacts.commit_folder(&record(1), &output).await.unwrap().artifact;
     let (good, evil) = (hash_bytes(b"good"), hash_bytes(b"evil"));
     std::fs::write(world.object(&good.object()), "evil").unwrap();
     let expected =

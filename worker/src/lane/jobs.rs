@@ -262,5 +262,5 @@ async fn prepare(node: &Node, job: &Assignment) -> Result<Start, Failure> {
         }
     }
     let (key, spec, fan_limits) = (job.key, job.spec.clone(), job.fan_limits.clone());
-    Ok(Start { task: job.task, key, spec, inputs, scratch, resume, fan_limits })
+    Ok(Start { task: job.task, key, spec, inputs, scratch, resume, fan_limits, halvings: job.halvings })
 }

@@ -153,7 +153,7 @@ impl Lane {
             sleep(delay).await;
             let ticket = node.session.ticket().await;
             let (term, worker, wait_ms) = (ticket.term, ticket.worker, wait.as_millis() as u64);
-            let request = v1::AcquireRequest { term, worker, lane, fan, free_slots, wait_ms };
+            let request = v1::AcquireRequest { term, worker, lane, fan, free_slots, wait_ms, prefetch: 0 };
             let answer = node.fleet.acquire(request).await;
             if let Err(CallError::Refused(Reason::SessionLost | Reason::StaleTerm, _)) = &answer {
                 node.session.lost(ticket);

@@ -220,7 +220,10 @@ impl Fleet for FakeFleet {
                 .filter_map(|held| held.task)
                 .filter(|task| table.stop.contains(&task.job));
             let stop = |task| v1::Directive { task: Some(task), kind: v1::directive::Kind::Stop.into() };
-            Ok(v1::HeartbeatReply { directives: stopped.map(stop).collect() })
+            Ok(v1::HeartbeatReply {
+                directives: stopped.map(stop).collect(),
+                ..v1::HeartbeatReply::default()
+            })
         })
     }
 
