@@ -54,8 +54,18 @@ pub enum ArtifactError {
         /// The object's key or the local file.
         object: String,
     },
-    /// The store failed.
-    #[error("cannot {action} `{object}` in {store}: {source}")]
+    /// A download does not fit on the node's disk, even after the cache gave up what nobody uses. Nothing was written.
+    #[error("{} has {free} bytes free and needs {needed}", folder.display())]
+    DiskFull {
+        /// Bytes to write.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// Where to.
+        folder: PathBuf,
+    },
+    /// The store failed. Trying again may help, and what was to be written may be there all the same.
+    #[error("cannot {action} `{object}` in {store}: {reason}")]
     Store {
         /// The store's address.
         store: String,
@@ -63,8 +73,21 @@ pub enum ArtifactError {
         action: &'static str,
         /// The object's key.
         object: String,
-        /// The store's words.
-        source: Box<object_store::Error>,
+        /// The store's words, in one line and without credentials.
+        reason: String,
+    },
+    /// The store will not do it, however often it is asked: credentials are missing or wrong, there is no such bucket, a folder cannot
+    /// be written.
+    #[error("cannot {action} `{object}` in {store}: {reason}")]
+    Refused {
+        /// The store's address.
+        store: String,
+        /// The verb.
+        action: &'static str,
+        /// The object's key.
+        object: String,
+        /// The store's words, in one line and without credentials.
+        reason: String,
     },
     /// A local file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
@@ -75,6 +98,12 @@ pub enum ArtifactError {
         path: PathBuf,
         /// The system's words.
         source: io::Error,
+    },
+    /// An export would overwrite a file that is something else. Nothing was written.
+    #[error("{} exists and differs from the artifact's file", path.display())]
+    Differs {
+        /// The file.
+        path: PathBuf,
     },
     /// A path that may not stand in a manifest.
     #[error("path `{path}` cannot be part of an artifact: {reason}")]
@@ -99,31 +128,21 @@ impl ArtifactError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Path { .. } | Self::Manifest { .. } => ErrorCode::Data,
-            Self::Address { .. } => ErrorCode::Spec,
+            Self::Address { .. } | Self::Differs { .. } => ErrorCode::Spec,
             Self::Missing { .. }
             | Self::Damaged { .. }
             | Self::Size { .. }
             | Self::Full { .. }
+            | Self::DiskFull { .. }
             | Self::Store { .. }
+            | Self::Refused { .. }
             | Self::Local { .. } => ErrorCode::Storage,
         }
     }
 
-    /// Wraps what a store said while doing `action` to `object`.
-    pub(crate) fn store(
-        store: &str,
-        action: &'static str,
-        object: &str,
-        source: object_store::Error,
-    ) -> Self {
-        let (store, object) = (store.to_owned(), object.to_owned());
-        if matches!(source, object_store::Error::NotFound { .. }) {
-            return Self::Missing { object, store };
-        }
-        if is_full(&source) {
-            return Self::Full { place: store, object };
-        }
-        Self::Store { store, action, object, source: Box::new(source) }
+    /// Whether the same call may succeed a moment later.
+    pub const fn retryable(&self) -> bool {
+        matches!(self, Self::Store { .. })
     }
 
     /// Wraps what the system said while doing `action` to the local `path`.
@@ -137,7 +156,7 @@ impl ArtifactError {
 }
 
 /// Whether a full disk or a spent quota is at the bottom of an error.
-fn is_full(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn is_full(error: &(dyn Error + 'static)) -> bool {
     let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     error.downcast_ref().is_some_and(full) || error.source().is_some_and(is_full)
 }

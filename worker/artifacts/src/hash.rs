@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{ArtifactError, Result};
 
 /// A content's name: what a blob holds is known by these two alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Blob {
     /// SHA-256 of the content.
     pub digest: Digest,
