@@ -45,11 +45,28 @@ pub struct Settings {
     /// The longest such wait.
     #[serde(with = "proto_kit::human")]
     pub backoff_cap: Duration,
+    /// How often the passes of a job are halved after memory ran out, at no cost to its tries.
+    pub max_halvings: u32,
+    /// How long a running attempt may show no progress.
+    #[serde(with = "proto_kit::human")]
+    pub stall_after: Duration,
+    /// A worker gets no more jobs once this many failed on it and then succeeded on another machine.
+    pub blame_limit: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap } = Policy::default();
+        let Policy {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+        } = Policy::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             dir: PathBuf::from("quiver-data"),
@@ -63,6 +80,9 @@ impl Default for Settings {
             tries,
             backoff,
             backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
         }
     }
 }
@@ -130,8 +150,29 @@ impl Settings {
 
     /// Deadlines and budgets.
     pub fn policy(&self) -> Policy {
-        let Self { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap, .. } = *self;
-        Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap }
+        let Self {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+            ..
+        } = *self;
+        Policy {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coordinator_store::{SqliteStore, StoreError};
+use coordinator_store::{SqlStore, StoreError};
 use proto_kit::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub enum NodeError {
 pub struct Node {
     listener: TcpListener,
     address: SocketAddr,
-    table: Arc<SqliteStore>,
+    table: Arc<SqlStore>,
     serving: Serving,
 }
 
@@ -54,7 +54,7 @@ impl Node {
         let listening = |cause| NodeError::Listen { address: listen, cause };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let table = Arc::new(SqliteStore::open(&settings.database(), settings.policy()).await?);
+        let table = Arc::new(SqlStore::sqlite(&settings.database(), settings.policy()).await?);
         let artifacts = Artifacts::open(&settings.store())?;
         let told = server::Settings { policy: settings.policy(), ..server::Settings::new(artifacts.url()) };
         let serving = Serving {

@@ -10,7 +10,7 @@ use coordinator::loops::{ServeError, Serving, serve};
 use coordinator::server::Settings;
 use coordinator::server::planner::{PlanError, PlanRequest, Planned, Planner};
 use coordinator_core::policy::Policy;
-use coordinator_store::SqliteStore;
+use coordinator_store::SqlStore;
 use jobs_spec::job::{GateSpec, Input, JobSpec, PlannedJob};
 use jobs_spec::key::job_key;
 use jobs_spec::manifest::Gate;
@@ -71,7 +71,7 @@ struct World {
 impl World {
     async fn start(database: &Path) -> Self {
         let policy = Policy { backoff: Duration::from_millis(1), ..Policy::default() };
-        let store = Arc::new(SqliteStore::open(database, policy).await.unwrap());
+        let store = Arc::new(SqlStore::sqlite(database, policy).await.unwrap());
         let clock = ManualClock::new(1_700_000_000_000_000);
         let tick = Duration::from_millis(10);
         let serving = Serving {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use coordinator_store::{SqliteStore, Store};
+use coordinator_store::{SqlStore, Store};
 use proto::v1;
 
 use super::connect::{answer, connect};
@@ -53,7 +53,7 @@ async fn offline(request: v1::PlanRequest, dir: Option<PathBuf>) -> Result<v1::P
     let planned = plan::plan(&planner::PlanRequest { manifest, folder: folder.into(), file })?;
     let database = settings.database();
     let states = if database.is_file() {
-        let table = SqliteStore::open(&database, settings.policy()).await?;
+        let table = SqlStore::sqlite(&database, settings.policy()).await?;
         let states = table.states(planned.jobs.iter().map(|job| job.key).collect()).await?;
         table.close().await;
         states

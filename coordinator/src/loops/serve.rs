@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use super::{every, expire, progress, promote};
+use super::{every, expire, progress, promote, stall};
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings};
 
@@ -47,7 +47,8 @@ pub async fn serve(
     let Serving { store, planner, clock, settings } = serving;
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
-    let context = Arc::new(Context::new(store, planner, clock, settings, shutdown.clone()));
+    let (context, batches) = Context::new(store, planner, clock, settings, shutdown.clone());
+    let context = Arc::new(context);
     let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
     let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -59,15 +60,19 @@ pub async fn serve(
             .add_service(
                 operator.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
             )
-            .serve_with_incoming_shutdown(incoming, shutdown.cancelled())
-            .await;
+            .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
+        let served = tokio::select! {
+            served = served => served,
+            () = batches.serve(&context) => Ok(()),
+        };
         shutdown.cancel();
         served
     };
     let (tick, flush) = (context.settings.tick, context.settings.progress_flush);
-    let (served, (), (), ()) = tokio::join!(
+    let (served, (), (), (), ()) = tokio::join!(
         server,
         every(tick, shutdown.clone(), || expire::expire(&context)),
+        every(flush, shutdown.clone(), || stall::stall(&context)),
         every(tick, shutdown.clone(), || promote::promote(&context)),
         every(flush, shutdown.clone(), || progress::flush(&context)),
     );

@@ -69,6 +69,7 @@ queries! {
     progress,
     promote,
     quotas,
+    quotas_exist,
     ready_count,
     results,
     siblings,

@@ -31,15 +31,47 @@ pub(super) async fn claim(
 ) -> Result<Vec<Result<Vec<Offer>>>> {
     let sessions = live_among(tx, policy, claims.iter().map(|claim| claim.worker)).await?;
     let fleet = fleet(tx, policy, claims).await?;
+    let quotas = query(tx.sql.quotas_exist).fetch_one(&mut *tx.db).await?;
+    let mut queue = Queue { quotas: count(&quotas, "n")? > 0, empty: BTreeSet::new() };
     let mut answers = Vec::with_capacity(claims.len());
     for claim in claims {
         answers.push(match sessions.get(&claim.worker) {
             None => Err(StoreError::SessionLost(claim.worker)),
             Some(SessionRow { takes_none: true, .. }) => Ok(Vec::new()),
-            Some(SessionRow { host, .. }) => Ok(claim_one(tx, at, claim, host, fleet).await?),
+            Some(SessionRow { host, .. }) => Ok(claim_one(tx, at, claim, host, fleet, &mut queue).await?),
         });
     }
     Ok(answers)
+}
+
+/// What the claims of one transaction have learnt about the queue.
+struct Queue {
+    /// Whether any owner has a quota.
+    quotas: bool,
+    /// The fans, `None` for any, of which nothing is left. A thousand lanes that wait are told so by one look.
+    empty: BTreeSet<Option<Digest>>,
+}
+
+impl Queue {
+    /// Whether the rest of a claim can be spared.
+    fn has_nothing_for(&self, fan: Option<Digest>) -> bool {
+        self.empty.contains(&None) || self.empty.contains(&fan)
+    }
+
+    /// Ready jobs for a claim, best first; with `fan`, only of that fan.
+    async fn candidates(
+        &mut self,
+        tx: &mut Tx<'_>,
+        excluded: &str,
+        fan: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<Candidate>> {
+        let found = candidates(tx, excluded, fan, limit).await?;
+        if found.is_empty() && !self.quotas {
+            self.empty.insert(fan);
+        }
+        Ok(found)
+    }
 }
 
 async fn claim_one(
@@ -48,13 +80,15 @@ async fn claim_one(
     claim: &Claim,
     host: &str,
     fleet: FleetFacts,
+    queue: &mut Queue,
 ) -> Result<Vec<Offer>> {
+    if queue.has_nothing_for(claim.fan) {
+        return Ok(Vec::new());
+    }
     let (lane, owners) = lane_facts(tx, claim, host, fleet).await?;
-    let excluded = excluded(tx, &owners).await?;
-    let mut ready = match claim.fan {
-        Some(fan) => candidates(tx, &excluded, Some(fan), WINDOW).await?,
-        None => candidates(tx, &excluded, None, 1).await?,
-    };
+    let excluded = if queue.quotas { excluded(tx, &owners).await? } else { "[]".to_owned() };
+    let first = if claim.fan.is_some() { WINDOW } else { 1 };
+    let mut ready = queue.candidates(tx, &excluded, claim.fan, first).await?;
     if claim.fan.is_none() {
         if !ready.is_empty() && best(&lane, &ready).is_none() {
             ready = candidates(tx, &excluded, None, WINDOW).await?;

@@ -1,6 +1,6 @@
 //! What the suites of the job table share: a small world of jobs, and checks that hold at every step.
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
