@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 
 /// Plans the jobs that a manifest names, one a line: `label` or `label needed-label …`.
@@ -83,7 +84,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, serving, shutdown.clone()));
+        let serving = tokio::spawn(serve(TcpIncoming::from(listener), serving, shutdown.clone()));
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
         let (fleet, operator) = (FleetClient::new(channel.clone()), OperatorClient::new(channel));
         Self { clock, fleet, operator, shutdown, serving }

@@ -1,15 +1,17 @@
 //! Serving: from a listener to a clean stop.
 
+use std::io;
 use std::sync::Arc;
 
 use coordinator_store::Store;
+use futures::Stream;
 use proto::v1::fleet_server::FleetServer;
 use proto::v1::operator_server::OperatorServer;
 use proto_kit::clock::Clock;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::Connected;
 
 use super::{every, expire, progress, promote, stall};
 use crate::server::planner::Planner;
@@ -39,11 +41,14 @@ pub struct ServeError(#[from] tonic::transport::Error);
 
 /// Serves workers and operators until `shutdown` is cancelled, then answers what waits, writes progress down and returns. It may be
 /// called again on the same table: nothing is kept elsewhere.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<Io>(
+    incoming: impl Stream<Item = io::Result<Io>>,
     serving: Serving,
     shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let Serving { store, planner, clock, settings } = serving;
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
@@ -51,7 +56,6 @@ pub async fn serve(
     let context = Arc::new(context);
     let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
     let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = async {
         let served = Server::builder()
             .add_service(

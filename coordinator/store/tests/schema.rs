@@ -1,5 +1,7 @@
 //! The schemas of both databases: they know the state machine, and go down again.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::*;
