@@ -12,7 +12,7 @@ use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgListener;
-use sqlx::{AnyConnection, Connection, Row, query};
+use sqlx::{AnyConnection, Connection, Executor, Row, query};
 
 use super::queries::{COMMON, Queries};
 use super::{READERS, Reign, SqlStore};
@@ -26,6 +26,9 @@ pub(super) static POSTGRES: Queries = Queries { claim: include_str!("postgres/cl
 
 /// Connections that write: calls that the server did not gather into one transaction.
 const WRITERS: u32 = 4;
+
+/// Settings of each connection: a migration that finds its table need not say so.
+const SETTINGS: &str = "set client_min_messages = warning";
 
 /// Where a leader tells that he steps down.
 const CHANNEL: &str = "quiver_leader";
@@ -64,7 +67,13 @@ impl Leadership {
         sqlx::any::install_default_drivers();
         // A pool hides why it cannot connect: the first connection tells.
         AnyConnection::connect(url).await?.close().await?;
-        let pool = AnyPoolOptions::new().max_connections(WRITERS + READERS).connect(url).await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(WRITERS + READERS)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
+            })
+            .connect(url)
+            .await?;
         let found = query(include_str!("postgres/leader_exists.sql")).fetch_one(&pool).await?;
         if found.try_get::<i64, _>("n")? == 0 {
             MIGRATIONS.run(&pool).await?;
