@@ -48,8 +48,7 @@ pub(crate) fn open(url: &str, variables: &[Variable]) -> Result<Opened> {
         ));
     }
     if scheme == "file" {
-        let folder =
-            parsed.to_file_path().map_err(|()| wrong("must be file:///absolute/path".to_owned()))?;
+        let folder = parsed.to_file_path().map_err(|()| wrong("must be file:///absolute/path".to_owned()))?;
         return open_folder(folder, &wrong);
     }
     let bucket = parsed.host_str().filter(|host| !host.is_empty());
@@ -172,9 +171,8 @@ fn secrets(variables: &[Variable]) -> Vec<String> {
     let ours = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
     let kept = |name: &str| ["KEY", "SECRET", "TOKEN", "PASSWORD"].iter().any(|part| name.contains(part));
     let place = |name: &str| name.ends_with("_FILE") || name.ends_with("_URL") || name.ends_with("_PATH");
-    let chosen = variables.iter().filter(|(name, value)| {
-        ours(name) && kept(name) && !place(name) && value.len() >= 4
-    });
+    let chosen =
+        variables.iter().filter(|(name, value)| ours(name) && kept(name) && !place(name) && value.len() >= 4);
     chosen.map(|(_, value)| value.clone()).collect()
 }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
 use proto::id::{Attempt, Digest, JobKey};
+use proto_kit::offload::offload;
 use serde_json::Value;
 
 use crate::{ArtifactError, ArtifactRef, Artifacts, FileEntry, Manifest, Origin, Result};
 
 /// Files of one folder that are uploaded at once.
-const UPLOADS: usize = 4;
+pub(crate) const UPLOADS: usize = 4;
 
 /// What a manifest tells of a job's folder besides its files.
 #[derive(Clone, Debug)]
@@ -59,7 +60,8 @@ impl Artifacts {
     }
 
     async fn commit(&self, origin: Origin, record: &Record, folder: &Path) -> Result<Committed> {
-        let uploads = files(folder)?.into_iter().map(|(path, local)| async move {
+        let owned = folder.to_owned();
+        let uploads = offload(move || files(&owned)).await?.into_iter().map(|(path, local)| async move {
             let blob = self.put_file(&local).await?;
             Ok::<_, ArtifactError>(FileEntry { path, size: blob.size, sha256: blob.digest })
         });
@@ -76,7 +78,7 @@ impl Artifacts {
     }
 }
 
-/// Every file below a folder, with its path in the artifact.
+/// Every file below a folder, with its path in the artifact. Blocks.
 fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let mut folders = vec![(String::new(), folder.to_owned())];

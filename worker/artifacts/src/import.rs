@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 
+use crate::commit::UPLOADS;
 use crate::{
     ArtifactError, ArtifactRef, Artifacts, Blob, FileEntry, Manifest, Origin, Result, hash_bytes, hash_file,
 };
@@ -65,22 +67,21 @@ impl Artifacts {
     /// # Errors
     /// When a file changed since it was planned, or the store fails.
     pub async fn put_import(&self, import: &Import) -> Result<ArtifactRef> {
-        for (planned, source) in &import.contents {
-            if self.has(planned).await? {
-                continue;
-            }
-            let (name, stored) = match source {
-                Source::File(local) => (local.display().to_string(), self.put_file(local).await?),
-                Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes.clone()).await?),
-            };
-            if stored != *planned {
-                return Err(ArtifactError::Damaged {
-                    object: name,
-                    expected: planned.digest,
-                    got: stored.digest,
-                });
-            }
-        }
+        let puts = import.contents.iter().map(|(planned, source)| self.put_planned(planned, source));
+        futures::stream::iter(puts).buffer_unordered(UPLOADS).try_collect::<()>().await?;
         self.put_manifest(&import.artifact, import.manifest.clone()).await
+    }
+    async fn put_planned(&self, planned: &Blob, source: &Source) -> Result<()> {
+        if self.has(planned).await? {
+            return Ok(());
+        }
+        let (object, stored) = match source {
+            Source::File(local) => (local.display().to_string(), self.put_file(local).await?),
+            Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes.clone()).await?),
+        };
+        if stored == *planned {
+            return Ok(());
+        }
+        Err(ArtifactError::Damaged { object, expected: planned.digest, got: stored.digest })
     }
 }

@@ -8,22 +8,35 @@
 //!
 //! Whoever dies between the steps leaves blobs that nothing names, never half an artifact. Readers verify every digest.
 
+mod address;
 mod cache;
 mod commit;
+mod disk;
 mod error;
+mod export;
+#[cfg(feature = "testing")]
+pub mod faulty;
 mod fetch;
+mod garbage;
 mod hash;
 mod import;
 mod manifest;
 mod store;
+mod upload;
+mod verify;
+mod words;
 
+pub use address::Variable;
 pub use cache::Cache;
 pub use commit::{Committed, Record};
+pub use disk::free_bytes;
 pub use error::ArtifactError;
+pub use garbage::{Listed, garbage};
 pub use hash::{Blob, hash_bytes, hash_file};
 pub use import::{Import, ImportFile, Source};
 pub use manifest::{ArtifactRef, FileEntry, Manifest, Origin};
 pub use store::Artifacts;
+pub use verify::{Problem, Verified};
 
 /// Result of this crate's operations.
 pub type Result<T> = std::result::Result<T, ArtifactError>;

@@ -1,52 +1,76 @@
 //! The store itself: create-if-absent for blobs and manifests, verified reads.
+//!
+//! Every operation is safe to repeat, so what a store failed is tried again a few times: a write whose outcome is unknown is found done,
+//! or is done now.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{Error as StoreError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use tokio::io::AsyncReadExt;
-use url::Url;
+use proto_kit::offload::offload;
+use proto_kit::retry::{Backoff, retry};
+use tokio::sync::Semaphore;
 
-use crate::hash::Hasher;
+use crate::address::{self, Variable};
+use crate::upload::{PART, PARTS};
+use crate::words::Speaker;
 use crate::{ArtifactError, ArtifactRef, Blob, Manifest, Result, hash_bytes, hash_file};
 
-/// Files above this many bytes are read and sent in parts of this size (object stores want at least 5 MiB).
-const PART: usize = 8 << 20;
+/// Small requests of one operation that are on their way at once.
+pub(crate) const REQUESTS: usize = 16;
+/// For how long an operation that the store failed is begun again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A store of artifacts. Clones share it.
-#[derive(Clone, Debug)]
+/// A store of artifacts. Clones share it. Its `Debug` is its address, as clients hold credentials.
+#[derive(Clone)]
 pub struct Artifacts {
-    store: Arc<dyn ObjectStore>,
-    url: Arc<str>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) speaker: Speaker,
+    /// Parts of large files that are in memory.
+    pub(crate) parts: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Artifacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Artifacts").field(&self.speaker).finish()
+    }
 }
 
 impl Artifacts {
-    /// Opens the store at a `file://` URL or a plain path; the folder is created. What is written there is synced to the disk before
-    /// it counts as written.
+    /// Opens the store at a `file://`, `s3://`, `gs://`, `az://` or `abfs(s)://` URL or in a folder, which is created. Settings and
+    /// credentials of servers come from the environment and from the machine's own identity; no request is made yet.
     ///
     /// # Errors
-    /// When the address is malformed or of a kind that this build does not speak, or the folder cannot be made.
+    /// When the address is malformed or holds credentials, a setting does not fit, or the folder cannot be made.
     pub fn open(url: &str) -> Result<Self> {
-        let folder = folder(url)?;
-        std::fs::create_dir_all(&folder).map_err(|source| ArtifactError::local("create", &folder, source))?;
-        let folder = folder.canonicalize().map_err(|source| ArtifactError::local("open", &folder, source))?;
-        let wrong = |reason: String| ArtifactError::Address { url: url.to_owned(), reason };
-        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
-        let address = Url::from_file_path(&folder).map_err(|()| wrong("is not absolute".to_owned()))?;
-        Ok(Self::over(Arc::new(store.with_fsync(true)), address.as_str()))
+        let variables: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::open_with(url, &variables)
+    }
+
+    /// As `open`, with these variables instead of the environment's.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_with(url: &str, variables: &[Variable]) -> Result<Self> {
+        let (store, speaker) = address::open(url, variables)?;
+        Ok(Self { store, speaker, parts: Arc::new(Semaphore::new(PARTS)) })
     }
 
     /// Wraps an object store that is open already; `url` names it in messages.
     pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self { store, url: url.into() }
+        Self { store, speaker: Speaker::new(url, vec![]), parts: Arc::new(Semaphore::new(PARTS)) }
     }
 
     /// The address under which other processes open the same store.
     pub fn url(&self) -> &str {
-        &self.url
+        self.speaker.url()
     }
 
     /// Stores bytes as a blob, unless they are there.
@@ -55,16 +79,7 @@ impl Artifacts {
     /// When the store fails or holds something else under that name.
     pub async fn put_bytes(&self, bytes: Bytes) -> Result<Blob> {
         let blob = hash_bytes(&bytes);
-        if !self.has(&blob).await? {
-            let object = blob.object();
-            match self.create(&object, bytes).await {
-                Ok(()) => {}
-                Err(StoreError::AlreadyExists { .. }) => {
-                    self.has(&blob).await?;
-                }
-                Err(source) => return Err(ArtifactError::store(&self.url, "write", &object, source)),
-            }
-        }
+        self.again(&blob.object(), || self.put_blob(&blob, bytes.clone())).await?;
         Ok(blob)
     }
 
@@ -73,17 +88,20 @@ impl Artifacts {
     /// # Errors
     /// When the file cannot be read or changes meanwhile, or the store fails or holds something else under that name.
     pub async fn put_file(&self, path: &Path) -> Result<Blob> {
-        let local = |source| ArtifactError::local("read", path, source);
-        let size = tokio::fs::metadata(path).await.map_err(local)?.len();
-        if size <= PART as u64 {
-            return self.put_bytes(tokio::fs::read(path).await.map_err(local)?.into()).await;
+        let owned = path.to_owned();
+        let small = move || match std::fs::metadata(&owned)?.len() <= PART {
+            true => std::fs::read(&owned).map(Some),
+            false => Ok(None),
+        };
+        let small = offload(small).await.map_err(|source| ArtifactError::local("read", path, source))?;
+        if let Some(bytes) = small {
+            return self.put_bytes(bytes.into()).await;
         }
         let owned = path.to_owned();
-        let hashed = tokio::task::spawn_blocking(move || hash_file(&owned)).await;
-        let blob = hashed.map_err(|error| local(std::io::Error::other(error)))??;
-        if !self.has(&blob).await? {
-            self.put_parts(path, &blob).await?;
-        }
+        let blob = offload(move || hash_file(&owned)).await?;
+        let put =
+            || async { if self.has_once(&blob).await? { Ok(()) } else { self.put_parts(path, &blob).await } };
+        self.again(&blob.object(), put).await?;
         Ok(blob)
     }
 
@@ -92,20 +110,17 @@ impl Artifacts {
     /// # Errors
     /// When the store fails, or what is there is no manifest or names blobs that do not exist.
     pub async fn put_manifest(&self, wanted: &ArtifactRef, bytes: Bytes) -> Result<ArtifactRef> {
-        match self.create(&wanted.path, bytes).await {
-            Ok(()) => return Ok(wanted.clone()),
-            Err(StoreError::AlreadyExists { .. }) => {}
-            Err(source) => return Err(ArtifactError::store(&self.url, "write", &wanted.path, source)),
-        }
-        let found = self.get(&wanted.path).await?;
-        for file in Manifest::decode(&wanted.path, &found)?.files {
-            if !self.has(&file.blob()).await? {
-                return Err(ArtifactError::Missing {
-                    object: file.blob().object(),
-                    store: self.url.to_string(),
-                });
+        let put = || self.put_or_get(&wanted.path, bytes.clone());
+        let Some(found) = self.again(&wanted.path, put).await? else { return Ok(wanted.clone()) };
+        let files = Manifest::decode(&wanted.path, &found)?.files;
+        let checks = files.into_iter().map(|file| async move {
+            let blob = file.blob();
+            match self.has(&blob).await? {
+                true => Ok(()),
+                false => Err(self.missing(&blob.object())),
             }
-        }
+        });
+        futures::stream::iter(checks).buffer_unordered(REQUESTS).try_collect::<()>().await?;
         Ok(ArtifactRef { path: wanted.path.clone(), digest: hash_bytes(&found).digest })
     }
 
@@ -149,25 +164,81 @@ impl Artifacts {
     /// # Errors
     /// When the store fails, or the object has another size than the blob.
     pub async fn has(&self, blob: &Blob) -> Result<bool> {
+        self.again(&blob.object(), || self.has_once(blob)).await
+    }
+
+    /// Opens a blob for reading piece by piece.
+    pub(crate) async fn stream(&self, blob: &Blob) -> Result<object_store::GetResult> {
         let object = blob.object();
-        let options = GetOptions { head: true, ..GetOptions::default() };
-        match self.store.get_opts(&self.key(&object)?, options).await {
-            Ok(found) if found.meta.size == blob.size => Ok(true),
-            Ok(found) => Err(ArtifactError::Size { object, expected: blob.size, got: found.meta.size }),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(source) => Err(ArtifactError::store(&self.url, "look up", &object, source)),
+        let opened = self.store.get(&self.key(&object)?).await;
+        let opened = opened.map_err(|source| self.speaker.error("read", &object, &source))?;
+        self.check_size(object, blob, opened.meta.size)?;
+        Ok(opened)
+    }
+
+    /// Does what the store may fail, and does it again for a while.
+    pub(crate) async fn again<T, F: Future<Output = Result<T>>>(
+        &self,
+        object: &str,
+        operation: impl FnMut() -> F,
+    ) -> Result<T> {
+        let seed = hash_bytes(object.as_bytes())
+            .digest
+            .as_bytes()
+            .iter()
+            .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1), seed);
+        retry(backoff, PATIENCE, ArtifactError::retryable, operation).await
+    }
+
+    pub(crate) fn key(&self, object: &str) -> Result<Key> {
+        Key::parse(object).map_err(|error| self.speaker.error("address", object, &error.into()))
+    }
+
+    async fn put_blob(&self, blob: &Blob, bytes: Bytes) -> Result<()> {
+        if self.has_once(blob).await? {
+            return Ok(());
+        }
+        let object = blob.object();
+        match self.create(&object, bytes).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::AlreadyExists { .. }) if self.has_once(blob).await? => Ok(()),
+            Err(StoreError::AlreadyExists { .. }) => Err(self.gone(&object)),
+            Err(source) => Err(self.speaker.error("write", &object, &source)),
         }
     }
 
-    /// Opens an object for reading piece by piece.
-    pub(crate) async fn stream(&self, object: &str) -> Result<object_store::GetResult> {
-        let opened = self.store.get(&self.key(object)?).await;
-        opened.map_err(|source| ArtifactError::store(&self.url, "read", object, source))
+    /// `None` where the object was created, or holds these bytes already; otherwise what it holds.
+    async fn put_or_get(&self, object: &str, bytes: Bytes) -> Result<Option<Bytes>> {
+        match self.create(object, bytes.clone()).await {
+            Ok(()) => return Ok(None),
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(source) => return Err(self.speaker.error("write", object, &source)),
+        }
+        match self.get_once(object).await {
+            Ok(found) => Ok((found != bytes).then_some(found)),
+            Err(ArtifactError::Missing { .. }) => Err(self.gone(object)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn has_once(&self, blob: &Blob) -> Result<bool> {
+        let object = blob.object();
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.store.get_opts(&self.key(&object)?, options).await {
+            Ok(found) => self.check_size(object, blob, found.meta.size).map(|()| true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.speaker.error("look up", &object, &source)),
+        }
     }
 
     async fn get(&self, object: &str) -> Result<Bytes> {
-        let bytes = self.stream(object).await?.bytes().await;
-        bytes.map_err(|source| ArtifactError::store(&self.url, "read", object, source))
+        self.again(object, || self.get_once(object)).await
+    }
+
+    async fn get_once(&self, object: &str) -> Result<Bytes> {
+        let failed = |source| self.speaker.error("read", object, &source);
+        self.store.get(&self.key(object)?).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 
     async fn create(&self, object: &str, bytes: Bytes) -> std::result::Result<(), StoreError> {
@@ -175,59 +246,19 @@ impl Artifacts {
         self.store.put_opts(&key, PutPayload::from(bytes), PutMode::Create.into()).await.map(drop)
     }
 
-    /// Sends a large file in parts. The object appears with the last step, whole; a race writes the same bytes twice.
-    async fn put_parts(&self, path: &Path, blob: &Blob) -> Result<()> {
-        let object = blob.object();
-        let failed = |source| ArtifactError::store(&self.url, "write", &object, source);
-        let mut upload = self.store.put_multipart(&self.key(&object)?).await.map_err(failed)?;
-        let send = async {
-            let local = |source| ArtifactError::local("read", path, source);
-            let mut file = tokio::fs::File::open(path).await.map_err(local)?;
-            let mut sent = Hasher::default();
-            loop {
-                let mut part = Vec::with_capacity(PART);
-                (&mut file).take(PART as u64).read_to_end(&mut part).await.map_err(local)?;
-                if part.is_empty() {
-                    break;
-                }
-                sent.update(&part);
-                upload.put_part(PutPayload::from(part)).await.map_err(failed)?;
-            }
-            let sent = sent.finish();
-            if sent != *blob {
-                let (expected, got) = (blob.digest, sent.digest);
-                return Err(ArtifactError::Damaged { object: path.display().to_string(), expected, got });
-            }
-            upload.complete().await.map_err(failed).map(drop)
-        };
-        let result = send.await;
-        if result.is_err()
-            && let Err(error) = upload.abort().await
-        {
-            tracing::debug!(%error, object, "an upload that failed could not be aborted");
+    fn check_size(&self, object: String, blob: &Blob, got: u64) -> Result<()> {
+        if got == blob.size {
+            return Ok(());
         }
-        result
+        Err(ArtifactError::Size { object, expected: blob.size, got })
     }
 
-    fn key(&self, object: &str) -> Result<Key> {
-        Key::parse(object).map_err(|error| ArtifactError::store(&self.url, "address", object, error.into()))
+    fn missing(&self, object: &str) -> ArtifactError {
+        ArtifactError::Missing { object: object.to_owned(), store: self.url().to_owned() }
     }
-}
 
-/// The folder that a store's address means.
-fn folder(url: &str) -> Result<PathBuf> {
-    let wrong = |reason: &str| ArtifactError::Address { url: url.to_owned(), reason: reason.to_owned() };
-    if url.is_empty() {
-        return Err(wrong("is empty"));
-    }
-    match url.split_once("://") {
-        None => Ok(PathBuf::from(url)),
-        Some(("file", _)) => {
-            let parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-            parsed.to_file_path().map_err(|()| wrong("must be file:///absolute/path"))
-        }
-        Some((scheme, _)) => {
-            Err(wrong(&format!("this build stores in folders (file://) and does not speak `{scheme}`")))
-        }
+    /// Another writer was in between, or the object was deleted in this moment.
+    fn gone(&self, object: &str) -> ArtifactError {
+        self.speaker.again("write", object, "it was there and is gone")
     }
 }

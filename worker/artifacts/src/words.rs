@@ -130,10 +130,7 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         let speaker = Speaker::new("s3://b", vec![]);
-        let io = |kind| StoreError::Generic {
-            store: "file",
-            source: Box::new(std::io::Error::from(kind)),
-        };
+        let io = |kind| StoreError::Generic { store: "file", source: Box::new(std::io::Error::from(kind)) };
         assert!(speaker.error("write", "o", &answer("503")).retryable());
         assert!(speaker.error("write", "o", &io(ErrorKind::TimedOut)).retryable());
         assert!(!speaker.error("write", "o", &io(ErrorKind::ReadOnlyFilesystem)).retryable());

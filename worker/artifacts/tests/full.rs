@@ -14,6 +14,7 @@ use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult, UploadPart,
 };
+use proto_kit::clock::SystemClock;
 use worker_artifacts::{ArtifactError, Artifacts, Cache};
 
 /// A store whose writes find the disk full.
@@ -164,8 +165,9 @@ async fn a_full_cache_is_named_and_keeps_nothing_half() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = Artifacts::open(&folder.path().join("store").to_string_lossy()).unwrap();
     let blob = artifacts.put_bytes(vec![1; 3 << 20].into()).await.unwrap();
-    let error = Cache::open(tiny.path()).unwrap().get(&artifacts, &blob).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::Full { .. }), "{error}");
+    let cache = Cache::open(tiny.path(), None, Arc::new(SystemClock::default())).unwrap();
+    let error = cache.link(&artifacts, &blob, &folder.path().join("target")).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::DiskFull { needed: 3_145_728, .. }), "{error}");
     assert_eq!(count_files(tiny.path()), 0);
 }
 

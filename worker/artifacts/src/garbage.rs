@@ -1,0 +1,112 @@
+//! Garbage: objects that no committed artifact needs. The coordinator drives it (`orchestration.md` §5): it lists, lets one transaction
+//! condemn what nothing references, and deletes that; here are the steps, and the decision as a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::Error as StoreError;
+use proto::id::Digest;
+
+use crate::store::REQUESTS;
+use crate::{ArtifactRef, Artifacts, Result};
+
+/// An object as the store lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock: microseconds since 1970.
+    pub modified_micros: i64,
+}
+
+/// The objects of a listing that nothing needs: written by this crate, referenced by nobody, and older than `grace`. An upload may be
+/// on its way to its commit for that long, so `grace` must exceed the longest such time and the difference of the clocks.
+pub fn garbage<'a>(
+    listing: impl IntoIterator<Item = &'a Listed>,
+    references: &BTreeSet<String>,
+    grace: Duration,
+    now_micros: i64,
+) -> Vec<&'a Listed> {
+    let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+    let old = |object: &Listed| now_micros.saturating_sub(object.modified_micros) > grace;
+    let unused = listing
+        .into_iter()
+        .filter(|object| is_ours(&object.key) && old(object) && !references.contains(&object.key));
+    unused.collect()
+}
+
+/// Whether a key is one that this crate writes: only such objects may ever be deleted.
+fn is_ours(key: &str) -> bool {
+    let parts: Vec<_> = key.split('/').collect();
+    let digest = |text: &str| text.parse::<Digest>().is_ok();
+    let number = |text: &str| text.parse::<u64>().is_ok();
+    match parts.as_slice() {
+        ["blobs", "sha256", name] | ["manifests", "imports", name] => digest(name),
+        ["manifests", key, attempt] => digest(key) && number(attempt),
+        ["checkpoints", key, attempt, step] => digest(key) && number(attempt) && number(step),
+        _ => false,
+    }
+}
+
+impl Artifacts {
+    /// Every object of the store, in no order. Large stores are listed page by page.
+    pub fn list(&self) -> BoxStream<'static, Result<Listed>> {
+        let speaker = self.speaker.clone();
+        let listed = self.store.list(None).map(move |found| {
+            let meta = found.map_err(|source| speaker.error("list", "", &source))?;
+            let (key, modified_micros) = (meta.location.to_string(), meta.last_modified.timestamp_micros());
+            Ok(Listed { key, size: meta.size, modified_micros })
+        });
+        listed.boxed()
+    }
+
+    /// The keys that committed artifacts need: their manifests and blobs.
+    ///
+    /// # Errors
+    /// When a manifest is missing, damaged or cannot be read: what it names is unknown then, and nothing may be deleted.
+    pub async fn references(&self, artifacts: &BTreeSet<ArtifactRef>) -> Result<BTreeSet<String>> {
+        let mut references = BTreeSet::new();
+        let mut manifests = futures::stream::iter(artifacts)
+            .map(|artifact| async move { self.manifest(artifact).await })
+            .buffered(REQUESTS);
+        while let Some(manifest) = manifests.try_next().await? {
+            references.extend(manifest.files.iter().map(|file| file.blob().object()));
+        }
+        references.extend(artifacts.iter().map(|artifact| artifact.path.clone()));
+        Ok(references)
+    }
+
+    /// Deletes objects. One that does not exist counts as deleted.
+    ///
+    /// # Errors
+    /// When the store fails for an object; the others are deleted all the same. Safe to repeat.
+    pub async fn delete(&self, keys: &BTreeSet<String>) -> Result<()> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        self.again(first, || self.delete_once(keys)).await
+    }
+
+    async fn delete_once(&self, keys: &BTreeSet<String>) -> Result<()> {
+        let objects = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
+        let mut deleted =
+            self.store.delete_stream(futures::stream::iter(objects.into_iter().map(Ok)).boxed());
+        let mut failures = BTreeMap::new();
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(source) => {
+                    let error = self.speaker.error("delete", "objects", &source);
+                    failures.entry(error.retryable()).or_insert(error);
+                }
+            }
+        }
+        // A refusal counts before what may pass.
+        failures.into_values().next().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests;
