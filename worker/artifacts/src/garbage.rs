@@ -70,8 +70,8 @@ impl Artifacts {
     /// When a manifest is missing, damaged or cannot be read: what it names is unknown then, and nothing may be deleted.
     pub async fn references(&self, artifacts: &BTreeSet<ArtifactRef>) -> Result<BTreeSet<String>> {
         let mut references = BTreeSet::new();
-        let mut manifests = futures::stream::iter(artifacts)
-            .map(|artifact| async move { self.manifest(artifact).await })
+        let mut manifests = futures::stream::iter(artifacts.clone())
+            .map(|artifact| async move { self.manifest(&artifact).await })
             .buffered(REQUESTS);
         while let Some(manifest) = manifests.try_next().await? {
             references.extend(manifest.files.iter().map(|file| file.blob().object()));

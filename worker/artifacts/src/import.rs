@@ -67,19 +67,20 @@ impl Artifacts {
     /// # Errors
     /// When a file changed since it was planned, or the store fails.
     pub async fn put_import(&self, import: &Import) -> Result<ArtifactRef> {
-        let puts = import.contents.iter().map(|(planned, source)| self.put_planned(planned, source));
+        let contents = import.contents.clone().into_iter();
+        let puts = contents.map(|(planned, source)| self.put_planned(planned, source));
         futures::stream::iter(puts).buffer_unordered(UPLOADS).try_collect::<()>().await?;
         self.put_manifest(&import.artifact, import.manifest.clone()).await
     }
-    async fn put_planned(&self, planned: &Blob, source: &Source) -> Result<()> {
-        if self.has(planned).await? {
+    async fn put_planned(&self, planned: Blob, source: Source) -> Result<()> {
+        if self.has(&planned).await? {
             return Ok(());
         }
         let (object, stored) = match source {
-            Source::File(local) => (local.display().to_string(), self.put_file(local).await?),
-            Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes.clone()).await?),
+            Source::File(local) => (local.display().to_string(), self.put_file(&local).await?),
+            Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes).await?),
         };
-        if stored == *planned {
+        if stored == planned {
             return Ok(());
         }
         Err(ArtifactError::Damaged { object, expected: planned.digest, got: stored.digest })

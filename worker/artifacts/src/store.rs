@@ -262,3 +262,34 @@ impl Artifacts {
         self.speaker.again("write", object, "it was there and is gone")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cache, Import, Record};
+
+    /// Whoever spawns these operations needs futures that may move between threads; the compiler finds out here, not there.
+    #[test]
+    fn operations_may_be_spawned() {
+        fn spawned(_: impl Send) {}
+        fn all(
+            artifacts: &Artifacts,
+            cache: &Cache,
+            record: &Record,
+            import: &Import,
+            artifact: &ArtifactRef,
+            path: &Path,
+        ) {
+            spawned(artifacts.put_file(path));
+            spawned(artifacts.put_manifest(artifact, Bytes::new()));
+            spawned(artifacts.put_import(import));
+            spawned(artifacts.commit_folder(record, path));
+            spawned(artifacts.fetch(artifact, path, Some(cache)));
+            spawned(artifacts.export(artifact, path));
+            spawned(artifacts.delete(&std::collections::BTreeSet::new()));
+            spawned(artifacts.verify(&std::collections::BTreeSet::new(), true));
+            spawned(artifacts.references(&std::collections::BTreeSet::new()));
+        }
+        let _: fn(&Artifacts, &Cache, &Record, &Import, &ArtifactRef, &Path) = all;
+    }
+}

@@ -42,8 +42,11 @@ impl Artifacts {
     pub async fn verify(&self, artifacts: &BTreeSet<ArtifactRef>, deep: bool) -> Result<Verified> {
         let mut verified = Verified::default();
         let mut blobs: BTreeMap<Blob, BTreeSet<ArtifactRef>> = BTreeMap::new();
-        let mut manifests = futures::stream::iter(artifacts)
-            .map(|artifact| async move { (artifact, finding(self.manifest(artifact).await)) })
+        let mut manifests = futures::stream::iter(artifacts.clone())
+            .map(|artifact| async move {
+                let found = finding(self.manifest(&artifact).await);
+                (artifact, found)
+            })
             .buffered(REQUESTS);
         while let Some((artifact, found)) = manifests.next().await {
             verified.objects += 1;
@@ -55,7 +58,7 @@ impl Artifacts {
                 }
                 Err(error) => verified.problems.push(Problem {
                     object: artifact.path.clone(),
-                    artifacts: BTreeSet::from([artifact.clone()]),
+                    artifacts: BTreeSet::from([artifact]),
                     error,
                 }),
             }
