@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "jobs-data",
         ],
     ),
-    ("worker-artifacts", &["proto"]),
+    ("worker-artifacts", &["proto", "proto-kit"]),
     ("worker", &["proto", "proto-kit", "worker-artifacts"]),
     ("jobs-eval", &["jobs-spec"]),
     ("jobs-data", &["jobs-spec", "jobs-eval"]),

@@ -93,7 +93,7 @@ pub(crate) async fn run(settings: Settings, exit_with_parent: bool) -> anyhow::R
     };
 
     let artifacts = Artifacts::open(&registered.store)?;
-    let cache = Cache::open(&dir.join("cache"))?;
+    let cache = Cache::open(&dir.join("cache"), None, Arc::new(SystemClock::default()))?;
     let node = Arc::new(Node {
         inputs: Inputs::new(artifacts.clone(), cache, scratch.join("inputs")),
         uploads: Semaphore::new(UPLOADS),

@@ -245,7 +245,8 @@ impl Lane {
 
 /// Brings a job's inputs to the node. A checkpoint that cannot be read costs time, not the job.
 async fn prepare(node: &Node, job: &Assignment) -> Result<Start, Failure> {
-    let inputs = tolerant(node.seed, || node.inputs.folders(&job.inputs)).await?;
+    // The lane is to hold the folders as long as the job; until it does, they stay as long as the worker.
+    let inputs = Box::leak(Box::new(tolerant(node.seed, || node.inputs.folders(&job.inputs)).await?)).paths();
     let folder = node.folder_of(job.task);
     remove(folder.clone()).await;
     let scratch = folder.join("work");
