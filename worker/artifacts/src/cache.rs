@@ -24,7 +24,7 @@ use crate::fetch::{link, make_folder};
 use crate::{ArtifactError, Artifacts, Blob, Result, hash_file};
 
 /// How often a content is fetched that other processes evict before it is linked.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 
 /// A folder of files named by their digests. Clones share it; processes may share the folder.
 #[derive(Clone, Debug)]
@@ -135,11 +135,12 @@ impl Cache {
             let (from, to, now) = (source.clone(), target.to_owned(), self.shared.now());
             let linked = offload(move || {
                 let linked = link(&from, &to).map(|()| touch(&from, now));
-                linked.map_err(|error| (error, from.exists()))
+                linked.map_err(|error| (error, to.parent().is_some_and(Path::is_dir)))
             });
             match linked.await {
                 Ok(()) => return Ok(()),
-                Err((error, false)) if error.kind() == io::ErrorKind::NotFound => user.forget(),
+                // The target's place is there, so it is the cached file that is not.
+                Err((error, true)) if error.kind() == io::ErrorKind::NotFound => user.forget(),
                 Err((error, _)) => return Err(ArtifactError::local("write", target, error)),
             }
         }

@@ -1,7 +1,8 @@
 //! Garbage: objects that no committed artifact needs. The coordinator drives it (`orchestration.md` §5): it lists, lets one transaction
 //! condemn what nothing references, and deletes that; here are the steps, and the decision as a pure function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -86,25 +87,32 @@ impl Artifacts {
     /// When the store fails for an object; the others are deleted all the same. Safe to repeat.
     pub async fn delete(&self, keys: &BTreeSet<String>) -> Result<()> {
         let Some(first) = keys.first() else { return Ok(()) };
-        self.again(first, || self.delete_once(keys)).await
+        let left = Mutex::new(keys.clone());
+        self.again(first, || self.delete_once(&left)).await
     }
 
-    async fn delete_once(&self, keys: &BTreeSet<String>) -> Result<()> {
+    /// Deletes what is left, and takes from it what is deleted.
+    async fn delete_once(&self, left: &Mutex<BTreeSet<String>>) -> Result<()> {
+        let keys = left.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let objects = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
-        let mut deleted =
-            self.store.delete_stream(futures::stream::iter(objects.into_iter().map(Ok)).boxed());
-        let mut failures = BTreeMap::new();
+        let objects = futures::stream::iter(objects.into_iter().map(Ok)).boxed();
+        let mut deleted = self.store.delete_stream(objects);
+        // A refusal counts before what may pass.
+        let (mut refusal, mut failure) = (None, None);
         while let Some(result) = deleted.next().await {
             match result {
-                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Ok(key) => {
+                    left.lock().unwrap_or_else(PoisonError::into_inner).remove(key.as_ref());
+                }
+                Err(StoreError::NotFound { .. }) => {}
                 Err(source) => {
                     let error = self.speaker.error("delete", "objects", &source);
-                    failures.entry(error.retryable()).or_insert(error);
+                    let place = if error.retryable() { &mut failure } else { &mut refusal };
+                    place.get_or_insert(error);
                 }
             }
         }
-        // A refusal counts before what may pass.
-        failures.into_values().next().map_or(Ok(()), Err)
+        refusal.or(failure).map_or(Ok(()), Err)
     }
 }
 
