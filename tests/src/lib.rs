@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot start says so and fails")]
 
+pub mod s3;
+
 use std::path::{Path, PathBuf};
 
 /// The checkout's top folder.

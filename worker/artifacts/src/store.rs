@@ -222,7 +222,7 @@ impl Artifacts {
         }
     }
 
-    async fn has_once(&self, blob: &Blob) -> Result<bool> {
+    pub(crate) async fn has_once(&self, blob: &Blob) -> Result<bool> {
         let object = blob.object();
         let options = GetOptions { head: true, ..GetOptions::default() };
         match self.store.get_opts(&self.key(&object)?, options).await {

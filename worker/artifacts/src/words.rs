@@ -12,6 +12,8 @@ use crate::error::is_full;
 
 /// Longest answer of a store that is passed on.
 const LONGEST: usize = 400;
+/// What object_store says before a server's answer.
+const ANSWERED: &str = "Server returned non-2xx status code: ";
 
 /// The store behind an address, as messages name it, and the values that no message may hold.
 #[derive(Clone)]
@@ -35,13 +37,20 @@ impl Speaker {
         &self.url
     }
 
-    /// An error's text in one line. Of an answer in XML only code and message are kept, as some repeat what was signed.
+    /// An error in one line: a server's answer where there is one, else the error with its first cause. Of an answer in XML only code
+    /// and message are kept, as some repeat what was signed.
     pub(crate) fn words(&self, error: &dyn Error) -> String {
         let mut text = error.to_string();
-        if let Some(code) = element(&text, "Code") {
-            let message = element(&text, "Message").unwrap_or_default();
-            let before = text.split('<').next().unwrap_or_default();
-            text = format!("{before} {code}: {message}");
+        if let Some((_, answer)) = text.split_once(ANSWERED) {
+            text = match element(answer, "Code") {
+                Some(code) => {
+                    let status = answer.split('<').next().unwrap_or_default();
+                    format!("{status} {code}: {}", element(answer, "Message").unwrap_or_default())
+                }
+                None => answer.to_owned(),
+            };
+        } else if let Some(cause) = first_cause(error).filter(|cause| !text.contains(cause)) {
+            text = format!("{text}: {cause}");
         }
         for secret in self.secrets.iter() {
             text = text.replace(secret, "***");
@@ -61,15 +70,21 @@ impl Speaker {
             return ArtifactError::Full { place: store, object };
         }
         let reason = self.words(source);
-        match source {
-            StoreError::NotFound { .. } if action == "write" || names_no_bucket(&reason) => {
-                ArtifactError::Refused { store, action, object, reason }
+        let passing = match source {
+            // An upload that somebody else ended is begun again.
+            _ if reason.contains("NoSuchUpload") => true,
+            StoreError::NotFound { .. } if action != "write" && !names_no_bucket(&reason) => {
+                return ArtifactError::Missing { object, store };
             }
-            StoreError::NotFound { .. } => ArtifactError::Missing { object, store },
-            StoreError::Generic { .. } | StoreError::JoinError { .. } if !is_final(source) => {
-                ArtifactError::Store { store, action, object, reason }
+            StoreError::Generic { .. } | StoreError::JoinError { .. } => {
+                !is_final(source) && !is_refusal(&reason)
             }
-            _ => ArtifactError::Refused { store, action, object, reason },
+            _ => false,
+        };
+        if passing {
+            ArtifactError::Store { store, action, object, reason }
+        } else {
+            ArtifactError::Refused { store, action, object, reason }
         }
     }
 
@@ -78,6 +93,15 @@ impl Speaker {
         let (store, object, reason) = (self.url.to_string(), object.to_owned(), reason.to_owned());
         ArtifactError::Store { store, action, object, reason }
     }
+}
+
+/// The bottom of an error, where the system speaks.
+fn first_cause(error: &dyn Error) -> Option<String> {
+    let mut cause = error.source()?;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    Some(cause.to_string())
 }
 
 /// The content of the first XML element of this name.
@@ -92,7 +116,13 @@ fn names_no_bucket(reason: &str) -> bool {
         .any(|part| reason.contains(part))
 }
 
-/// Whether the bottom of an error is a fact about a file system, or an answer of a server, that does not change by asking again.
+/// Whether a server's answer blames the request: 408, 409 and 429 ask for patience instead.
+fn is_refusal(reason: &str) -> bool {
+    let status = reason.split(' ').next().and_then(|status| status.parse::<u16>().ok());
+    status.is_some_and(|status| (400..500).contains(&status) && ![408, 409, 429].contains(&status))
+}
+
+/// Whether the bottom of an error is a fact about a file system that does not change by asking again.
 fn is_final(error: &(dyn Error + 'static)) -> bool {
     let kinds = [
         ErrorKind::PermissionDenied,
@@ -116,12 +146,13 @@ mod tests {
     #[test]
     fn an_answer_becomes_one_line_without_what_was_signed() {
         let speaker = Speaker::new("s3://b", vec!["hush-hush".to_owned()]);
-        let body = "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>SignatureDoesNotMatch</Code>\n\
+        let body = "Error performing PUT http://host/b/o in 3s - Server returned non-2xx status code: \
+                    403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>SignatureDoesNotMatch</Code>\n\
                     <Message>The request\nsignature does not match hush-hush.</Message>\
                     <AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>";
         assert_eq!(
             speaker.words(&answer(body)),
-            "Generic S3 error: 403 Forbidden: SignatureDoesNotMatch: The request signature does not match ***."
+            "403 Forbidden: SignatureDoesNotMatch: The request signature does not match ***."
         );
         assert!(speaker.words(&answer(&"ä".repeat(1000))).ends_with("ä…"));
         assert_eq!(format!("{speaker:?}"), "\"s3://b\"");
@@ -134,7 +165,14 @@ mod tests {
         assert!(speaker.error("write", "o", &answer("503")).retryable());
         assert!(speaker.error("write", "o", &io(ErrorKind::TimedOut)).retryable());
         assert!(!speaker.error("write", "o", &io(ErrorKind::ReadOnlyFilesystem)).retryable());
-        let gone = |text: &str| StoreError::NotFound { path: "o".to_owned(), source: text.into() };
+        for (status, passes) in [(400, false), (403, false), (408, true), (429, true), (500, true)] {
+            let error = speaker.error("write", "o", &answer(&format!("{ANSWERED}{status} Status: body")));
+            assert_eq!(error.retryable(), passes, "{status}");
+        }
+        let gone = |text: &str| {
+            let source = format!("{ANSWERED}{text}").into();
+            StoreError::NotFound { path: "o".to_owned(), source }
+        };
         assert!(matches!(speaker.error("read", "o", &gone("404")), ArtifactError::Missing { .. }));
         assert!(matches!(
             speaker.error("read", "o", &gone("<Code>NoSuchBucket</Code>")),
