@@ -503,15 +503,15 @@ conformance! {
         let goes_on = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
         store.beat(at(4), worker, running(&[stalls, goes_on])).await.unwrap();
         let progress = |step| Progress { step, ..Progress::default() };
-        store.record_progress(at(5_000), vec![(stalls, progress(0)), (goes_on, progress(7))]).await.unwrap();
-        assert_eq!(store.stall(at(10_002), Micros(0)).await.unwrap(), 0);
-        assert_eq!(store.stall(at(12_000), Micros(9_000)).await.unwrap(), 0, "nobody looked for long enough");
-        assert_eq!(store.stall(at(12_000), Micros(0)).await.unwrap(), 1);
+        store.record_progress(at(250), vec![(stalls, progress(0)), (goes_on, progress(7))]).await.unwrap();
+        assert_eq!(store.stall(at(502), Micros(0)).await.unwrap(), 0);
+        assert_eq!(store.stall(at(600), Micros(450)).await.unwrap(), 0, "nobody looked for long enough");
+        assert_eq!(store.stall(at(600), Micros(0)).await.unwrap(), 1);
         let facts = store.facts().await.unwrap();
         assert_eq!((facts[0].state, facts[1].state), (JobState::Backoff, JobState::Running));
         let situation = store.situation(stalls.job).await.unwrap().unwrap();
         assert_eq!((situation.tries_left, situation.error.unwrap().0), (2, ErrorCode::Stalled));
-        assert_eq!(store.situation(goes_on.job).await.unwrap().unwrap().holder.unwrap().progress_at, Micros(5_000));
+        assert_eq!(store.situation(goes_on.job).await.unwrap().unwrap().holder.unwrap().progress_at, Micros(250));
     }
 }
 

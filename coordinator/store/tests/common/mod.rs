@@ -34,7 +34,7 @@ pub(crate) fn policy() -> Policy {
         backoff: Duration::from_micros(10),
         backoff_cap: Duration::from_micros(40),
         max_halvings: 1,
-        stall_after: Duration::from_micros(10_000),
+        stall_after: Duration::from_micros(500),
         blame_limit: 2,
     }
 }
