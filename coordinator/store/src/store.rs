@@ -134,6 +134,6 @@ pub trait Store: Send + Sync {
     /// What [`coordinator_core::invariants`] checks, for every job. For tests and `check`: it reads the whole table.
     async fn facts(&self) -> Result<Vec<JobFacts>>;
 
-    /// The whole journal, oldest first. For tests and `check`.
-    async fn events(&self) -> Result<Vec<EventView>>;
+    /// The journal behind an entry, oldest first, at most `limit` entries.
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>>;
 }

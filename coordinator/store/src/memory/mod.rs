@@ -213,7 +213,9 @@ impl Store for MemoryStore {
         Ok(self.read().facts())
     }
 
-    async fn events(&self) -> Result<Vec<EventView>> {
-        Ok(self.read().events.clone())
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {
+        let table = self.read();
+        let behind = table.events.iter().filter(|event| event.seq > after);
+        Ok(behind.take(limit as usize).cloned().collect())
     }
 }

@@ -183,13 +183,7 @@ impl Table {
                 new.device_ms += after;
             }
         }
-        self.events.push(EventView {
-            at: now,
-            sweep: None,
-            job: Some(id),
-            attempt,
-            kind: format!("job.{to}"),
-        });
+        self.note(now, None, Some(id), attempt, format!("job.{to}"));
         Ok(())
     }
 
@@ -204,8 +198,20 @@ impl Table {
 
     /// Notes a sweep's state in the journal.
     pub(super) fn sweep_event(&mut self, now: Micros, id: SweepId, to: SweepState) {
-        let kind = format!("sweep.{to}");
-        self.events.push(EventView { at: now, sweep: Some(id), job: None, attempt: None, kind });
+        self.note(now, Some(id), None, None, format!("sweep.{to}"));
+    }
+
+    /// Adds an entry to the journal.
+    pub(super) fn note(
+        &mut self,
+        at: Micros,
+        sweep: Option<SweepId>,
+        job: Option<JobId>,
+        attempt: Option<Attempt>,
+        kind: String,
+    ) {
+        let seq = self.events.len() as i64 + 1;
+        self.events.push(EventView { seq, at, sweep, job, attempt, kind });
     }
 
     /// Ends a living attempt.

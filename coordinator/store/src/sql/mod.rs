@@ -261,8 +261,8 @@ impl Store for SqlStore {
         read!(self, begin, tx => view::facts(tx))
     }
 
-    async fn events(&self) -> Result<Vec<EventView>> {
-        read!(self, acquire, tx => view::events(tx))
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {
+        read!(self, acquire, tx => view::events(tx, after, limit))
     }
 }
 
