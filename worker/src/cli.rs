@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use proto_kit::{config, telemetry};
 use serde::Serialize;
+use worker::{Error, Exit, Settings, Worker};
 
-use crate::config::Settings;
-use crate::node;
+use crate::signals;
 
 /// Runs jobs of a coordinator on this machine's devices.
 #[derive(Debug, Parser)]
@@ -77,7 +77,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _unwritable_stderr = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref().map_or(ExitCode::FAILURE, |error: &Error| error.exit_code().into())
         }
     }
 }
@@ -86,7 +86,14 @@ fn run(args: Run) -> anyhow::Result<()> {
     let settings: Settings = config::load_section("worker", args.config.as_deref(), args.flags)?;
     telemetry::init(settings.log_format, &settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(node::run(settings, args.exit_with_parent));
+    let done = runtime.block_on(async {
+        let exit = Exit::default();
+        tokio::spawn(signals::listen(&exit)?);
+        if args.exit_with_parent {
+            tokio::spawn(signals::parent(exit.clone()));
+        }
+        Ok(Worker::new(settings)?.run(exit).await?)
+    });
     // A read of standard input may still hang in the runtime's own thread; nobody waits for it.
     runtime.shutdown_background();
     done

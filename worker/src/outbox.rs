@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use worker_artifacts::{ArtifactError, ArtifactRef, Committed, Record};
 
 use crate::fleet::CallError;
+use crate::folder::remove;
 use crate::held;
 use crate::node::Node;
 use crate::offer::{self, Assignment};
@@ -188,6 +189,7 @@ impl Node {
     /// Ends an attempt by `work`, or at once when the coordinator drops it.
     async fn unless_dropped(&self, task: Task, dropped: &CancellationToken, work: impl Future<Output = ()>) {
         tokio::select! {
+            biased;
             () = dropped.cancelled() => {}
             () = work => {}
         }
@@ -221,6 +223,7 @@ impl Node {
                 Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
             }
             tokio::select! {
+                biased;
                 () = sleep(backoff.delay()) => {}
                 () = self.orphaned.cancelled() => return Err(orphaned()),
             }
@@ -235,15 +238,6 @@ where
 {
     let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2), seed);
     retry(backoff, STORE_PATIENCE, |error| matches!(error, ArtifactError::Store { .. }), operation).await
-}
-
-/// Removes a folder that nobody needs; the next start removes what could not be removed now.
-pub(crate) async fn remove(folder: PathBuf) {
-    if let Err(error) = tokio::fs::remove_dir_all(&folder).await
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::debug!(%error, folder = %folder.display(), "a folder could not be removed");
-    }
 }
 
 fn record(job: &Assignment, role: &str, metrics: Value, runner: String) -> Record {

@@ -160,6 +160,7 @@ impl Session {
                 }
             };
             tokio::select! {
+                biased;
                 () = sleep(pause) => {}
                 () = self.nudge.notified() => {}
             }
@@ -211,7 +212,7 @@ mod tests {
         let identity =
             Identity { name: String::new(), incarnation: String::new(), host: String::new(), lanes: vec![] };
         Session::new(
-            Fleet::new("http://127.0.0.1:1").unwrap(),
+            Fleet::connect("http://127.0.0.1:1").unwrap(),
             identity,
             Arc::default(),
             Arc::new(clock.clone()),

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
 use proto::v1;
+use proto_kit::offload::offload;
 use proto_kit::telemetry::field;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::{Event, Lane};
+use crate::error::Error;
+use crate::folder::remove;
 use crate::node::Node;
 use crate::offer::{Assignment, task_of};
-use crate::outbox::{Failure, Finished, remove, tolerant};
+use crate::outbox::{Failure, Finished, tolerant};
 
 /// A job in the lane.
 pub(super) struct Assigned {
@@ -56,14 +59,14 @@ impl Lane {
         let job = match Assignment::read(task, &offer) {
             Ok(job) => Arc::new(job),
             Err(error) => {
-                let failure = Failure::new(ErrorCode::Spec, format!("the offer makes no sense: {error:#}"));
+                let failure = Failure::new(ErrorCode::Spec, format!("the offer makes no sense: {error}"));
                 return self.tell(task, dropped, span, failure);
             }
         };
         if self.tasks.is_empty() {
-            self.fan = offer.fan;
+            self.fan.clone_from(&job.fan);
             self.slots = job.slots;
-        } else if self.fan.is_empty() || self.fan != offer.fan || self.tasks.len() >= self.slots {
+        } else if self.fan.is_empty() || self.fan != job.fan || self.tasks.len() >= self.slots {
             return self.tell(task, dropped, span, Failure::released("the lane has no room for it"));
         }
         span.in_scope(|| tracing::info!(sweep = offer.sweep, "job taken"));
@@ -74,6 +77,7 @@ impl Lane {
         self.background.spawn(
             async move {
                 let prepared = tokio::select! {
+                    biased;
                     () = gone.cancelled() => Err(Failure::released("dropped")),
                     prepared = prepare(&node, &wanted) => prepared,
                 };
@@ -101,14 +105,14 @@ impl Lane {
         let (Some(runner), Some(_)) = (&mut self.runner, &self.version) else { return };
         for assigned in self.tasks.values_mut() {
             if let Stage::Ready(start) = &assigned.stage {
-                runner.send(&ToRunner::Start((**start).clone())).await;
+                runner.send(ToRunner::Start((**start).clone()));
                 assigned.stage = Stage::Running;
             }
         }
     }
 
     /// One message of the runner. Messages about attempts that have left the lane mean nothing.
-    pub(super) async fn hear(&mut self, message: FromRunner) -> anyhow::Result<()> {
+    pub(super) async fn hear(&mut self, message: FromRunner) -> Result<(), Error> {
         match message {
             FromRunner::Hello { device, kinds: _, version } => {
                 self.greet(&device, version)?;
@@ -146,6 +150,7 @@ impl Lane {
         self.background.spawn(
             async move {
                 tokio::select! {
+                    biased;
                     () = left.cancelled() => {}
                     () = node.save(&job, runner, step, folder) => {}
                 }
@@ -219,7 +224,7 @@ impl Lane {
         for task in self.tasks.iter().filter_map(unwanted).collect::<Vec<_>>() {
             let Some(assigned) = self.take(task) else { continue };
             if let (Stage::Running, Some(runner)) = (&assigned.stage, &mut self.runner) {
-                runner.send(&ToRunner::Stop { task }).await;
+                runner.send(ToRunner::Stop { task });
             }
             let folder = self.node.folder_of(task);
             self.background.spawn(async move {
@@ -249,8 +254,8 @@ async fn prepare(node: &Node, job: &Assignment) -> Result<Start, Failure> {
     let folder = node.folder_of(job.task);
     remove(folder.clone()).await;
     let scratch = folder.join("work");
-    let made = tokio::fs::create_dir_all(&scratch).await;
-    made.map_err(|error| {
+    let wanted = scratch.clone();
+    offload(move || std::fs::create_dir_all(wanted)).await.map_err(|error| {
         Failure::new(ErrorCode::Storage, format!("cannot create {}: {error}", scratch.display()))
     })?;
     let mut resume = None;

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
 use proto::error::Reason;
 use proto::id::LaneId;
 use proto::pipe::{FromRunner, Task};
@@ -21,10 +20,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
 use self::jobs::Assigned;
+use crate::error::Error;
 use crate::fleet::CallError;
+use crate::launch::Runner;
 use crate::node::Node;
 use crate::outbox::Failure;
-use crate::process::Runner;
 
 /// How long one call of an idle lane waits for jobs.
 const WAIT: Duration = Duration::from_secs(20);
@@ -39,7 +39,7 @@ pub(crate) struct Lane {
     node: Arc<Node>,
     id: LaneId,
     device: String,
-    runner: Option<Runner>,
+    runner: Option<Box<dyn Runner>>,
     /// The runner's version once it is up.
     version: Option<String>,
     /// Whether any runner of this lane has ever been up.
@@ -99,7 +99,7 @@ impl Lane {
     ///
     /// # Errors
     /// When no runner for the device can be started at all.
-    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
         let span = tracing::info_span!("lane", { field::LANE } = self.id.0);
         let worked = self.work().instrument(span).await;
         if let Some(runner) = self.runner.take() {
@@ -108,33 +108,35 @@ impl Lane {
         worked
     }
 
-    async fn work(&mut self) -> anyhow::Result<()> {
+    async fn work(&mut self) -> Result<(), Error> {
         let (drain, stop) = (self.node.drain.clone(), self.node.stop.clone());
         let mut drops = self.node.held.drops();
         while !drain.is_cancelled() {
             self.acquire();
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = drain.cancelled() => {}
-                message = next(&mut self.runner) => match message {
-                    Some(message) => self.hear(message).await?,
-                    None => self.bury().await?,
-                },
-                () = sleep_until(self.deadline), if self.version.is_none() => self.restart().await?,
-                Some(event) = self.background.join_next() => self.handle(event).await,
-                // The sender lives in the node, so that this waits for a change.
-                _ = drops.changed() => self.drop_unwanted().await,
-            }
+            biased;
+                           () = stop.cancelled() => return Ok(()),
+                           () = drain.cancelled() => {}
+                           message = next(&mut self.runner) => match message {
+                               Some(message) => self.hear(message).await?,
+                               None => self.bury().await?,
+                           },
+                           () = sleep_until(self.deadline), if self.version.is_none() => self.restart().await?,
+                           Some(event) = self.background.join_next() => self.handle(event).await,
+                           // The sender lives in the node, so that this waits for a change.
+                           _ = drops.changed() => self.drop_unwanted().await,
+                       }
         }
         self.give_back();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                event = self.background.join_next() => match event {
-                    Some(_) => {}
-                    None => return Ok(()),
-                },
-            }
+            biased;
+                           () = stop.cancelled() => return Ok(()),
+                           event = self.background.join_next() => match event {
+                               Some(_) => {}
+                               None => return Ok(()),
+                           },
+                       }
         }
     }
 
@@ -165,9 +167,10 @@ impl Lane {
         self.background.spawn(
             async move {
                 tokio::select! {
-                    () = drain.cancelled() => Event::Offered(Ok(Vec::new())),
-                    answer = call => Event::Offered(answer),
-                }
+                biased;
+                                   () = drain.cancelled() => Event::Offered(Ok(Vec::new())),
+                                   answer = call => Event::Offered(answer),
+                               }
             }
             .in_current_span(),
         );
@@ -199,23 +202,26 @@ impl Lane {
     }
 
     /// Starts a runner, or gives up one that says nothing.
-    async fn restart(&mut self) -> anyhow::Result<()> {
+    async fn restart(&mut self) -> Result<(), Error> {
         if self.runner.is_some() {
             tracing::error!("the runner did not say a word for {} s", HELLO.as_secs());
             return self.bury().await;
         }
-        self.runner = Some(Runner::start(&self.node.runner, &self.device)?);
+        let launched = self.node.launch.launch(&self.device);
+        let failed =
+            |error: std::io::Error| Error::Runner { device: self.device.clone(), how: error.to_string() };
+        self.runner = Some(launched.map_err(failed)?);
         self.deadline = Instant::now() + HELLO;
         Ok(())
     }
 
     /// The runner has ended: its jobs fail, and another is started after a while.
-    async fn bury(&mut self) -> anyhow::Result<()> {
+    async fn bury(&mut self) -> Result<(), Error> {
         let Some(runner) = self.runner.take() else { return Ok(()) };
         self.version = None;
         let how = runner.end().await;
         if !self.proven {
-            bail!("the runner for `{}` did not start: {how}", self.device);
+            return Err(Error::Runner { device: self.device.clone(), how });
         }
         tracing::error!(how, jobs = self.tasks.len(), "the runner died");
         self.fail_running(&format!("the runner of device {} died: {how}", self.device));
@@ -224,13 +230,9 @@ impl Lane {
     }
 
     /// The runner's first word.
-    fn greet(&mut self, device: &str, version: String) -> anyhow::Result<()> {
-        let own = env!("CARGO_PKG_VERSION");
-        if version != own {
-            return Err(anyhow!(
-                "{} is of version {version}, this worker of {own}: install both from one build",
-                self.node.runner.display()
-            ));
+    fn greet(&mut self, device: &str, version: String) -> Result<(), Error> {
+        if version != env!("CARGO_PKG_VERSION") {
+            return Err(Error::Version { device: self.device.clone(), version });
         }
         tracing::info!(device, version, "the runner is up");
         self.version = Some(version);
@@ -240,7 +242,7 @@ impl Lane {
 }
 
 /// The runner's next message; waits for ever where there is no runner.
-async fn next(runner: &mut Option<Runner>) -> Option<FromRunner> {
+async fn next(runner: &mut Option<Box<dyn Runner>>) -> Option<FromRunner> {
     match runner {
         Some(runner) => runner.next().await,
         None => std::future::pending().await,

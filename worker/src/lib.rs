@@ -1,0 +1,27 @@
+//! The worker: one process per node. It keeps a session with the coordinator, brings inputs to the node, drives one runner process per
+//! device, and uploads and commits what the runners write. It knows no tensors.
+//!
+//! Everything outside it is handed in as a part of a [`Worker`]: the connection, the runners, the object store, the clock, the seed. So
+//! a simulation runs this very code without a process, a socket or a clock of the machine.
+
+mod config;
+mod error;
+mod fleet;
+mod folder;
+mod held;
+mod inputs;
+mod lane;
+mod launch;
+mod node;
+mod offer;
+mod outbox;
+mod process;
+mod run;
+mod session;
+
+pub use config::Settings;
+pub use error::Error;
+pub use fleet::{CallError, Fleet};
+pub use launch::{Launch, Runner};
+pub use process::Program;
+pub use run::{Exit, OpenStore, Worker};
