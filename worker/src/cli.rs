@@ -22,7 +22,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Join a coordinator and work until told to stop.
+    /// Join a coordinator and work until told to leave.
+    ///
+    /// SIGTERM, SIGINT and SIGUSR1 drain: no more jobs are taken, running ones end, or are saved and given back. A second SIGTERM or
+    /// SIGINT ends at once. Exit codes: 0 left in good order, 1 cannot begin or go on, 2 wrong command line, 3 the coordinator was away
+    /// for too long, 4 a newer worker of the same name has taken the place, 5 left with jobs not given back.
+    #[command(verbatim_doc_comment)]
     Run(Run),
 }
 
@@ -61,6 +66,14 @@ struct Flags {
     #[arg(long, value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "text")]
     connect_timeout: Option<Duration>,
+    /// How long this process may run, such as what is left of a batch job's time; it drains early enough to have left by then.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "text")]
+    time_limit: Option<Duration>,
+    /// How long a drain before leaving may take: running jobs that would end within it end, the others are saved and given back.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "text")]
+    drain_grace: Option<Duration>,
 }
 
 fn text<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use humantime::format_duration;
 use proto_kit::telemetry::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::size::Size;
 
 /// A worker's settings: keys of the section `[worker]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,9 +27,20 @@ pub struct Settings {
     /// How long to try to reach the coordinator at the start.
     #[serde(with = "proto_kit::human")]
     pub connect_timeout: Duration,
-    /// How long a shutdown may take to commit what is finished and give back the rest.
+    /// How long the coordinator may be away before the worker gives up.
     #[serde(with = "proto_kit::human")]
-    pub shutdown_grace: Duration,
+    pub orphan_grace: Duration,
+    /// How long a drain before leaving may take, its last part for checkpoints.
+    #[serde(with = "proto_kit::human")]
+    pub drain_grace: Duration,
+    /// How long this process may run; it drains so that it has left by then.
+    #[serde(with = "optional")]
+    pub time_limit: Option<Duration>,
+    /// How long a runner may take to obey a stop before it is killed.
+    #[serde(with = "proto_kit::human")]
+    pub stop_timeout: Duration,
+    /// Free disk space below which no jobs are taken.
+    pub min_free_disk: Size,
     /// What is logged: a level, or directives by module.
     pub log: String,
     /// How a log line looks.
@@ -43,7 +56,11 @@ impl Default for Settings {
             dir: PathBuf::from("quiver-data/worker"),
             runner: None,
             connect_timeout: Duration::from_secs(10),
-            shutdown_grace: Duration::from_secs(10),
+            orphan_grace: Duration::from_secs(3600),
+            drain_grace: Duration::from_secs(15),
+            time_limit: None,
+            stop_timeout: Duration::from_secs(120),
+            min_free_disk: Size(2 << 30),
             log: "info".to_owned(),
             log_format: Format::default(),
         }
@@ -68,7 +85,18 @@ impl Settings {
         if self.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
             return wrong("`name` is empty; leave it out for one made of host and folder");
         }
-        Ok(())
+        for (key, value) in [("orphan_grace", self.orphan_grace), ("stop_timeout", self.stop_timeout)] {
+            if value.is_zero() {
+                return wrong(&format!("`{key}` is 0; the shortest that makes sense is some seconds"));
+            }
+        }
+        match self.time_limit {
+            Some(limit) if limit <= self.drain_grace => {
+                let (limit, grace) = (format_duration(limit), format_duration(self.drain_grace));
+                wrong(&format!("`time_limit` ({limit}) must be longer than `drain_grace` ({grace})"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The runner's program, which must exist.
@@ -97,6 +125,32 @@ impl Settings {
             let place = worker_artifacts::hash_bytes(dir.as_os_str().as_encoded_bytes()).digest;
             format!("{host}-{}", place.short())
         })
+    }
+}
+
+/// A duration that may be absent.
+mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    struct Human(#[serde(with = "proto_kit::human")] Duration);
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(duration) => proto_kit::human::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Human>::deserialize(deserializer)?.map(|Human(duration)| duration))
     }
 }
 

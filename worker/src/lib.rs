@@ -5,6 +5,8 @@
 //! a simulation runs this very code without a process, a socket or a clock of the machine.
 
 mod config;
+mod disk;
+mod drain;
 mod error;
 mod fleet;
 mod folder;
@@ -12,16 +14,21 @@ mod held;
 mod inputs;
 mod lane;
 mod launch;
+mod metrics;
 mod node;
 mod offer;
 mod outbox;
 mod process;
 mod run;
 mod session;
+mod size;
 
 pub use config::Settings;
+pub use disk::FreeSpace;
 pub use error::Error;
 pub use fleet::{CallError, Fleet};
 pub use launch::{Launch, Runner};
+pub use metrics::{Counter, Gauge, IdleGap, Metrics};
 pub use process::Program;
 pub use run::{Exit, OpenStore, Worker};
+pub use size::Size;

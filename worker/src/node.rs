@@ -2,16 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::pipe::Task;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use worker_artifacts::Artifacts;
 
+use crate::disk::Disk;
+use crate::drain::Drain;
 use crate::fleet::Fleet;
 use crate::held::Held;
 use crate::inputs::Inputs;
 use crate::launch::Launch;
+use crate::metrics::Metrics;
 use crate::session::Session;
 
 /// Folders that are uploaded at once.
@@ -32,8 +36,11 @@ pub(crate) struct Node {
     pub(crate) tasks: PathBuf,
     /// Spreads this worker's tries apart from others'.
     pub(crate) seed: u64,
-    /// Take no more jobs; commit what is finished, give back the rest.
-    pub(crate) drain: CancellationToken,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) disk: Disk,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How long a runner may take to obey a stop.
+    pub(crate) stop_timeout: Duration,
     /// End now.
     pub(crate) stop: CancellationToken,
     /// The coordinator is probably gone for good: a call that fails is not repeated.
