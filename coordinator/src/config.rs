@@ -20,8 +20,13 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Folder of the job table and the object store, where these are not named themselves.
     pub dir: PathBuf,
-    /// The job table's file; `table.sqlite` in `dir` by default.
-    pub database: Option<PathBuf>,
+    /// The job table: a file, or the URL of a Postgres database; `table.sqlite` in `dir` by default.
+    pub database: Option<String>,
+    /// Where workers and operators reach this coordinator, unlike any other on the same database; by host name and port by default.
+    pub address: Option<String>,
+    /// How long a coordinator leads without renewing, where several share a database.
+    #[serde(with = "proto_kit::human")]
+    pub leader_ttl: Duration,
     /// The object store's URL or folder; `store` in `dir` by default.
     pub store: Option<String>,
     /// What is logged: a level, or directives by module. `info` by default, `warn` for `run`.
@@ -45,15 +50,34 @@ pub struct Settings {
     /// The longest such wait.
     #[serde(with = "proto_kit::human")]
     pub backoff_cap: Duration,
+    /// How often the passes of a job are halved after memory ran out, at no cost to its tries.
+    pub max_halvings: u32,
+    /// How long a running attempt may show no progress.
+    #[serde(with = "proto_kit::human")]
+    pub stall_after: Duration,
+    /// A worker gets no more jobs once this many failed on it and then succeeded on another machine.
+    pub blame_limit: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap } = Policy::default();
+        let Policy {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+        } = Policy::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             dir: PathBuf::from("quiver-data"),
             database: None,
+            address: None,
+            leader_ttl: Duration::from_secs(15),
             store: None,
             log: None,
             log_format: Format::default(),
@@ -63,6 +87,9 @@ impl Default for Settings {
             tries,
             backoff,
             backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
         }
     }
 }
@@ -75,7 +102,9 @@ pub struct Flags {
     /// See [`Settings::dir`].
     pub dir: Option<PathBuf>,
     /// See [`Settings::database`].
-    pub database: Option<PathBuf>,
+    pub database: Option<String>,
+    /// See [`Settings::address`].
+    pub address: Option<String>,
     /// See [`Settings::store`].
     pub store: Option<String>,
     /// See [`Settings::log`].
@@ -96,9 +125,27 @@ pub enum SettingsError {
         /// As set.
         lease_ttl: Duration,
     },
+    /// The job table is in a database that this build does not know.
+    #[error("`database`: this build keeps its table in a file or in postgres://…, not in `{scheme}`")]
+    Database {
+        /// As set.
+        scheme: String,
+    },
+    /// A password stands where it would be shown.
+    #[error("`database` carries a password: leave it out, and put it into PGPASSWORD or the file ~/.pgpass")]
+    Password,
     /// A job would never be tried.
     #[error("`tries` must be at least 1")]
     Tries,
+}
+
+/// Where a job table is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// In a SQLite file.
+    File(PathBuf),
+    /// In Postgres, at a URL.
+    Postgres(String),
 }
 
 impl Settings {
@@ -119,8 +166,30 @@ impl Settings {
     }
 
     /// Where the job table is.
-    pub fn database(&self) -> PathBuf {
-        self.database.clone().unwrap_or_else(|| self.dir.join("table.sqlite"))
+    ///
+    /// # Errors
+    /// When it is a URL of another kind than `postgres://`, or one that carries a password.
+    pub fn database(&self) -> Result<Database, SettingsError> {
+        match self.database.as_deref().map(|text| (text, text.split_once("://"))) {
+            None => Ok(Database::File(self.dir.join("table.sqlite"))),
+            Some((path, None)) => Ok(Database::File(path.into())),
+            Some((url, Some(("postgres" | "postgresql", rest)))) => {
+                let user = rest.split(['/', '?']).next().and_then(|place| place.rsplit_once('@'));
+                if user.is_some_and(|(user, _)| user.contains(':')) || rest.contains("password=") {
+                    return Err(SettingsError::Password);
+                }
+                Ok(Database::Postgres(url.to_owned()))
+            }
+            Some((_, Some((scheme, _)))) => Err(SettingsError::Database { scheme: scheme.to_owned() }),
+        }
+    }
+
+    /// Where others reach a coordinator that listens on `listening`.
+    pub fn address(&self, listening: SocketAddr) -> String {
+        self.address.clone().unwrap_or_else(|| {
+            let host = proto_kit::host::name();
+            format!("http://{host}:{}", listening.port())
+        })
     }
 
     /// Where artifacts are.
@@ -130,8 +199,29 @@ impl Settings {
 
     /// Deadlines and budgets.
     pub fn policy(&self) -> Policy {
-        let Self { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap, .. } = *self;
-        Policy { lease_ttl, heartbeat, ack_timeout, tries, backoff, backoff_cap }
+        let Self {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+            ..
+        } = *self;
+        Policy {
+            lease_ttl,
+            heartbeat,
+            ack_timeout,
+            tries,
+            backoff,
+            backoff_cap,
+            max_halvings,
+            stall_after,
+            blame_limit,
+        }
     }
 }
 
@@ -150,7 +240,7 @@ mod tests {
     fn a_file_and_flags_set_what_they_name() {
         let settings = load("lease_ttl = \"1m\"\ndir = \"/data\"\n").unwrap();
         assert_eq!(settings.lease_ttl, Duration::from_secs(60));
-        assert_eq!(settings.database(), Path::new("/data/table.sqlite"));
+        assert_eq!(settings.database().unwrap(), Database::File("/data/table.sqlite".into()));
         assert_eq!(settings.store(), "/data/store");
         assert_eq!(settings.policy().tries, Policy::default().tries);
         let flags = Flags { dir: Some("x".into()), ..Flags::default() };
@@ -172,6 +262,22 @@ mod tests {
             let message = load(text).unwrap_err().to_string();
             assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         }
+    }
+
+    #[test]
+    fn a_database_is_a_file_or_postgres_without_a_password() {
+        let database = |text: &str| {
+            let settings = Settings { database: Some(text.into()), ..Settings::default() };
+            settings.database().map_err(|error| error.to_string())
+        };
+        assert_eq!(database("/data/x.db"), Ok(Database::File("/data/x.db".into())));
+        let url = "postgres://quiver@db.local:5432/quiver?sslmode=verify-full";
+        assert_eq!(database(url), Ok(Database::Postgres(url.into())));
+        for secret in ["postgres://quiver:secret@db/quiver", "postgres://db/quiver?user=q&password=secret"] {
+            let refused = database(secret).unwrap_err();
+            assert!(refused.contains("PGPASSWORD") && !refused.contains("secret"), "{refused}");
+        }
+        assert!(database("mysql://db/quiver").unwrap_err().contains("`mysql`"));
     }
 
     #[test]

@@ -4,15 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coordinator_store::{SqliteStore, StoreError};
+use coordinator_core::policy::Policy;
+use coordinator_store::{Leadership, SqlStore, StoreError};
 use proto_kit::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use worker_artifacts::{ArtifactError, Artifacts};
 
-use crate::config::Settings;
+use crate::config::{Database, Settings, SettingsError};
 use crate::loops::{ServeError, Serving, serve};
 use crate::plan::ManifestPlanner;
+use crate::reign::{Clocks, incoming, reign};
 use crate::server;
 
 /// Why a coordinator cannot start or go on: one line.
@@ -32,38 +35,50 @@ pub enum NodeError {
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] ArtifactError),
+    /// The table's address makes no sense.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The server broke down.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// A coordinator that owns its table and listens, but does not answer yet.
+/// A coordinator that has its table in reach and listens, but does not answer yet.
 pub struct Node {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
-    table: Arc<SqliteStore>,
-    serving: Serving,
+    table: Table,
+    policy: Policy,
+    clocks: Clocks,
+    artifacts: Artifacts,
+}
+
+enum Table {
+    /// In a file that this process owns.
+    File(Arc<SqlStore>),
+    /// In a database that it may have to share.
+    Cluster(Arc<Leadership>),
 }
 
 impl Node {
     /// Opens table and store and binds `listen` (port 0: any free one).
     ///
     /// # Errors
-    /// When another process has the table or the address, or a folder cannot be written.
+    /// When another process has the table's file or the address, the database does not answer, or a folder cannot be written.
     pub async fn open(settings: &Settings, listen: SocketAddr) -> Result<Self, NodeError> {
         let listening = |cause| NodeError::Listen { address: listen, cause };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let table = Arc::new(SqliteStore::open(&settings.database(), settings.policy()).await?);
-        let artifacts = Artifacts::open(&settings.store())?;
-        let told = server::Settings { policy: settings.policy(), ..server::Settings::new(artifacts.url()) };
-        let serving = Serving {
-            store: Arc::clone(&table) as _,
-            planner: Arc::new(ManifestPlanner::new(artifacts)),
-            clock: Arc::new(SystemClock::default()),
-            settings: told,
+        let (policy, clocks) = (settings.policy(), Clocks { ttl: settings.leader_ttl });
+        let table = match settings.database()? {
+            Database::File(path) => Table::File(Arc::new(SqlStore::sqlite(&path, policy).await?)),
+            Database::Postgres(url) => {
+                let (holder, own) = (Uuid::now_v7().to_string(), settings.address(address));
+                Table::Cluster(Leadership::open(&url, holder, own, clocks.ttl).await?)
+            }
         };
-        Ok(Self { listener, address, table, serving })
+        let artifacts = Artifacts::open(&settings.store())?;
+        Ok(Self { listener: Arc::new(listener), address, table, policy, clocks, artifacts })
     }
 
     /// Where it listens.
@@ -71,15 +86,29 @@ impl Node {
         self.address
     }
 
-    /// Serves until `shutdown`, then closes the table.
+    /// Serves until `shutdown`, then closes the table. One that shares its table serves while it leads.
     ///
     /// # Errors
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let served = serve(self.listener, self.serving, shutdown).await;
-        if let Some(table) = Arc::into_inner(self.table) {
-            table.close().await;
+        let Self { listener, table, policy, clocks, artifacts, .. } = self;
+        let serving = |store| Serving {
+            store,
+            planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
+            clock: Arc::new(SystemClock::default()),
+            settings: server::Settings { policy, ..server::Settings::new(artifacts.url()) },
+        };
+        match table {
+            Table::File(store) => {
+                let served = serve(incoming(&listener), serving(Arc::clone(&store) as _), shutdown).await;
+                if let Some(store) = Arc::into_inner(store) {
+                    store.close().await;
+                }
+                Ok(served?)
+            }
+            Table::Cluster(leadership) => {
+                Ok(reign(listener, leadership, clocks, policy, serving, shutdown).await?)
+            }
         }
-        Ok(served?)
     }
 }

@@ -1,5 +1,5 @@
 //! A new migration rebuilds the crate that embeds it.
 
 fn main() {
-    println!("cargo::rerun-if-changed=../../migrations/sqlite");
+    println!("cargo::rerun-if-changed=../../migrations");
 }

@@ -10,7 +10,7 @@ use coordinator::loops::{ServeError, Serving, serve};
 use coordinator::server::Settings;
 use coordinator::server::planner::{PlanError, PlanRequest, Planned, Planner};
 use coordinator_core::policy::Policy;
-use coordinator_store::SqliteStore;
+use coordinator_store::SqlStore;
 use jobs_spec::job::{GateSpec, Input, JobSpec, PlannedJob};
 use jobs_spec::key::job_key;
 use jobs_spec::manifest::Gate;
@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 
 /// Plans the jobs that a manifest names, one a line: `label` or `label needed-label …`.
@@ -71,7 +72,7 @@ struct World {
 impl World {
     async fn start(database: &Path) -> Self {
         let policy = Policy { backoff: Duration::from_millis(1), ..Policy::default() };
-        let store = Arc::new(SqliteStore::open(database, policy).await.unwrap());
+        let store = Arc::new(SqlStore::sqlite(database, policy).await.unwrap());
         let clock = ManualClock::new(1_700_000_000_000_000);
         let tick = Duration::from_millis(10);
         let serving = Serving {
@@ -83,7 +84,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, serving, shutdown.clone()));
+        let serving = tokio::spawn(serve(TcpIncoming::from(listener), serving, shutdown.clone()));
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
         let (fleet, operator) = (FleetClient::new(channel.clone()), OperatorClient::new(channel));
         Self { clock, fleet, operator, shutdown, serving }

@@ -64,7 +64,12 @@ impl ErrorCode {
 
     /// Whether another attempt can succeed without a person changing something.
     pub const fn retryable(self) -> bool {
-        !matches!(self, Self::Data | Self::Spec | Self::NonFinite | Self::StaleAttempt)
+        !matches!(self, Self::Data | Self::Spec | Self::StaleAttempt)
+    }
+
+    /// Whether the machine may be at fault, so that the next attempt had better run on another one.
+    pub const fn blames_machine(self) -> bool {
+        matches!(self, Self::Storage | Self::RunnerDied | Self::Stalled | Self::Internal)
     }
 
     /// Whether a failure with this code spends the job's budget of tries.

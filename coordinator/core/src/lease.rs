@@ -17,6 +17,12 @@ pub fn is_lost_offer(offered_at: Micros, policy: &Policy, now: Micros) -> bool {
     now >= offered_at.after(policy.ack_timeout)
 }
 
+/// Attempts whose last progress is not later than this have stalled; none while nobody could have reported any, because the coordinator
+/// has not served for long enough.
+pub fn stalled_before(serving_since: Micros, policy: &Policy, now: Micros) -> Option<Micros> {
+    (now >= serving_since.after(policy.stall_after)).then(|| now.before(policy.stall_after))
+}
+
 /// What the table knows about an attempt that a worker names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptFacts {
@@ -76,6 +82,15 @@ mod tests {
         assert!(expired(0, 100, 130));
         assert!(!expired(140, 100, 139));
         assert!(expired(140, 100, 140));
+    }
+
+    #[test]
+    fn an_attempt_stalls_only_while_somebody_looks() {
+        let policy = Policy { stall_after: Duration::from_micros(50), ..Policy::default() };
+        let before = |since, now| stalled_before(Micros(since), &policy, Micros(now));
+        assert_eq!(before(0, 60), Some(Micros(10)));
+        assert_eq!(before(100, 149), None);
+        assert_eq!(before(100, 150), Some(Micros(100)));
     }
 
     #[test]

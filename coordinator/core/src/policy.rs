@@ -17,6 +17,12 @@ pub struct Policy {
     pub backoff: Duration,
     /// The longest such wait.
     pub backoff_cap: Duration,
+    /// How often the passes of a job are halved after memory ran out, at no cost to its tries.
+    pub max_halvings: u32,
+    /// How long a running attempt may show no progress.
+    pub stall_after: Duration,
+    /// A worker gets no more jobs once this many failed on it and then succeeded on another machine.
+    pub blame_limit: u32,
 }
 
 impl Default for Policy {
@@ -28,6 +34,9 @@ impl Default for Policy {
             tries: 3,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(60),
+            max_halvings: 6,
+            stall_after: Duration::from_secs(30 * 60),
+            blame_limit: 3,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::v1::HelloRequest;
 use proto::v1::operator_client::OperatorClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -15,16 +16,30 @@ const MAX_MESSAGE_BYTES: usize = 256 << 20;
 /// A client of a coordinator's operator service.
 pub(super) type Operator = OperatorClient<Channel>;
 
-/// Connects, or says in one line which address did not answer and why.
+/// Connects to the first of the named coordinators that serves, or says in one line why none does.
 pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, Failure> {
-    let url = &coordinator.url;
-    let with_scheme = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+    let mut refusals = Vec::new();
+    for url in coordinator.url.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+        match connect_one(url).await {
+            Ok(operator) => return Ok(operator),
+            Err(why) => refusals.push(format!("cannot reach the coordinator at {url}: {why}")),
+        }
+    }
+    match refusals.as_slice() {
+        [] => Err(Failure::new("no coordinator is named")),
+        _ => Err(Failure::new(refusals.join("; "))),
+    }
+}
+
+async fn connect_one(url: &str) -> Result<Operator, String> {
+    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let endpoint = Endpoint::from_shared(with_scheme)
-        .map_err(|error| Failure::new(format!("`{url}` is no address of a coordinator: {error}")))?;
-    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| {
-        Failure::new(format!("cannot reach the coordinator at {url}: {}", root_cause(&error)))
-    })?;
-    Ok(OperatorClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .map_err(|error| format!("this is no address of a coordinator: {error}"))?;
+    let channel =
+        endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| root_cause(&error))?;
+    let mut operator = OperatorClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    answer(operator.hello(HelloRequest {}).await).map_err(|refused| refused.to_string())?;
+    Ok(operator)
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -39,6 +39,15 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Errors(errors) => f.write_str(&errors.join("; ")),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
 impl<E: std::error::Error> From<E> for Failure {
     /// The error with its causes.
     fn from(error: E) -> Self {

@@ -51,7 +51,7 @@ enum Command {
 /// Which coordinator a client command talks to.
 #[derive(Debug, Args)]
 struct CoordinatorArgs {
-    /// The coordinator's address.
+    /// The coordinator's address; several, separated by commas, where some stand by.
     #[arg(
         long = "coordinator",
         value_name = "URL",

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use coordinator_store::{SqliteStore, Store};
+use coordinator_store::{SqlStore, Store};
 use proto::v1;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure, manifest_file};
-use crate::config::{Flags, Settings};
+use crate::config::{Database, Flags, Settings};
 use crate::output::{plan_table, print, print_json, tell, view};
 use crate::plan;
 use crate::server::{planner, preview};
@@ -51,14 +51,14 @@ async fn offline(request: v1::PlanRequest, dir: Option<PathBuf>) -> Result<v1::P
     let settings = Settings::load(None, Flags { dir, ..Flags::default() })?;
     let v1::PlanRequest { manifest, folder, file } = request;
     let planned = plan::plan(&planner::PlanRequest { manifest, folder: folder.into(), file })?;
-    let database = settings.database();
-    let states = if database.is_file() {
-        let table = SqliteStore::open(&database, settings.policy()).await?;
-        let states = table.states(planned.jobs.iter().map(|job| job.key).collect()).await?;
-        table.close().await;
-        states
-    } else {
-        BTreeMap::new()
+    let states = match settings.database()? {
+        Database::File(file) if file.is_file() => {
+            let table = SqlStore::sqlite(&file, settings.policy()).await?;
+            let states = table.states(planned.jobs.iter().map(|job| job.key).collect()).await?;
+            table.close().await;
+            states
+        }
+        Database::File(_) | Database::Postgres(_) => BTreeMap::new(),
     };
     Ok(preview(&planned, &states))
 }

@@ -24,9 +24,12 @@ pub(super) struct ServeArgs {
     /// Folder of job table and object store.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// The job table's file.
-    #[arg(long, value_name = "FILE")]
-    database: Option<PathBuf>,
+    /// The job table: a file, or the URL of a Postgres database.
+    #[arg(long, value_name = "FILE|URL")]
+    database: Option<String>,
+    /// Where others reach this coordinator, where several share a database.
+    #[arg(long, value_name = "URL")]
+    address: Option<String>,
     /// The object store's URL or folder.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -36,8 +39,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let ServeArgs { config, listen, dir, database, store, log } = args;
-    let settings = Settings::load(config.as_deref(), Flags { listen, dir, database, store, log })?;
+    let ServeArgs { config, listen, dir, database, address, store, log } = args;
+    let settings = Settings::load(config.as_deref(), Flags { listen, dir, database, address, store, log })?;
     telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("info"))?;
     let stopped = signal::stop()?;
     let node = Node::open(&settings, settings.listen).await?;

@@ -5,6 +5,7 @@ mod expire;
 mod progress;
 mod promote;
 mod serve;
+mod stall;
 
 pub use serve::{ServeError, Serving, serve};
 

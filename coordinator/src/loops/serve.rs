@@ -1,17 +1,19 @@
 //! Serving: from a listener to a clean stop.
 
+use std::io;
 use std::sync::Arc;
 
 use coordinator_store::Store;
+use futures::Stream;
 use proto::v1::fleet_server::FleetServer;
 use proto::v1::operator_server::OperatorServer;
 use proto_kit::clock::Clock;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::Connected;
 
-use super::{every, expire, progress, promote};
+use super::{every, expire, progress, promote, stall};
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings};
 
@@ -39,18 +41,21 @@ pub struct ServeError(#[from] tonic::transport::Error);
 
 /// Serves workers and operators until `shutdown` is cancelled, then answers what waits, writes progress down and returns. It may be
 /// called again on the same table: nothing is kept elsewhere.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<Io>(
+    incoming: impl Stream<Item = io::Result<Io>>,
     serving: Serving,
     shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let Serving { store, planner, clock, settings } = serving;
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
-    let context = Arc::new(Context::new(store, planner, clock, settings, shutdown.clone()));
+    let (context, batches) = Context::new(store, planner, clock, settings, shutdown.clone());
+    let context = Arc::new(context);
     let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
     let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = async {
         let served = Server::builder()
             .add_service(
@@ -59,15 +64,19 @@ pub async fn serve(
             .add_service(
                 operator.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
             )
-            .serve_with_incoming_shutdown(incoming, shutdown.cancelled())
-            .await;
+            .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
+        let served = tokio::select! {
+            served = served => served,
+            () = batches.serve(&context) => Ok(()),
+        };
         shutdown.cancel();
         served
     };
     let (tick, flush) = (context.settings.tick, context.settings.progress_flush);
-    let (served, (), (), ()) = tokio::join!(
+    let (served, (), (), (), ()) = tokio::join!(
         server,
         every(tick, shutdown.clone(), || expire::expire(&context)),
+        every(flush, shutdown.clone(), || stall::stall(&context)),
         every(tick, shutdown.clone(), || promote::promote(&context)),
         every(flush, shutdown.clone(), || progress::flush(&context)),
     );

@@ -7,15 +7,18 @@ use std::time::Duration;
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use coordinator_store::Store;
 use coordinator_store::model::Stamp;
+use coordinator_store::{Store, StoreError};
 use proto::id::Term;
 use proto::pipe::Task;
 use proto_kit::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
+use super::batch::{Batches, Workers};
 use super::planner::Planner;
+use super::refuse;
 
 /// How a coordinator serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) batches: Batches,
     clock: Arc<dyn Clock>,
     started: Duration,
     progress: Mutex<BTreeMap<Task, Progress>>,
@@ -63,8 +67,10 @@ impl Context {
         clock: Arc<dyn Clock>,
         settings: Settings,
         shutdown: CancellationToken,
-    ) -> Self {
-        Self {
+    ) -> (Self, Workers) {
+        let (batches, workers) = Batches::new();
+        let context = Self {
+            batches,
             store,
             planner,
             settings,
@@ -75,7 +81,8 @@ impl Context {
             progress: Mutex::default(),
             ready: Notify::new(),
             changes: watch::Sender::new(0),
-        }
+        };
+        (context, workers)
     }
 
     /// The time of day when serving began plus what has passed since: leases must not run out because somebody set the clock.
@@ -91,6 +98,16 @@ impl Context {
     /// A write in the term that a caller believes in.
     pub(crate) fn stamp_of(&self, term: Term) -> Stamp {
         Stamp { term, now: self.now() }
+    }
+
+    /// Refuses a caller that believes in another term. Calls that share a transaction name none of their own.
+    pub(crate) fn require_term(&self, given: Term) -> Result<(), Status> {
+        let current = self.store.term();
+        if given == current {
+            Ok(())
+        } else {
+            Err(refuse::by_store(StoreError::StaleTerm { given, current }))
+        }
     }
 
     /// Tells watchers that the table changed, and waiting lanes that jobs may have become ready.

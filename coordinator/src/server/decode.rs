@@ -40,6 +40,7 @@ pub(super) fn session(message: &v1::RegisterRequest) -> Result<NewSession, Statu
         host: message.host.clone(),
         version: message.version.clone(),
         lanes: message.lanes.iter().map(lane).collect(),
+        leaving: message.draining,
     })
 }
 
@@ -49,7 +50,7 @@ pub(super) fn claim(message: &v1::AcquireRequest) -> Result<Claim, Status> {
         text => Some(text.parse().map_err(|e| refuse::field("fan", e))?),
     };
     let (worker, lane) = (WorkerId(message.worker), LaneId(message.lane));
-    Ok(Claim { worker, lane, fan, free_slots: message.free_slots })
+    Ok(Claim { worker, lane, fan, free_slots: message.free_slots, prefetch: message.prefetch })
 }
 
 /// What a worker holds, with the progress of each.
@@ -60,8 +61,16 @@ pub(super) fn held(message: v1::Held) -> Result<(Held, Option<Progress>), Status
     Ok((held, progress))
 }
 
-pub(super) fn checkpoint(message: v1::CheckpointedRequest) -> Result<RecordedCheckpoint, Status> {
-    Ok(RecordedCheckpoint { step: message.step, artifact: artifact(message.artifact)? })
+/// The digests of an artifact's blobs.
+pub(super) fn blobs(texts: &[String]) -> Result<Vec<Digest>, Status> {
+    texts.iter().map(|text| text.parse().map_err(|e| refuse::field("blobs", e))).collect()
+}
+
+pub(super) fn checkpoint(
+    message: v1::CheckpointedRequest,
+) -> Result<(RecordedCheckpoint, Vec<Digest>), Status> {
+    let blobs = blobs(&message.blobs)?;
+    Ok((RecordedCheckpoint { step: message.step, artifact: artifact(message.artifact)? }, blobs))
 }
 
 pub(super) fn completion(message: v1::CompleteRequest) -> Result<Completion, Status> {
@@ -78,6 +87,7 @@ pub(super) fn completion(message: v1::CompleteRequest) -> Result<Completion, Sta
     Ok(Completion {
         role: message.role,
         artifact: artifact(message.artifact)?,
+        blobs: blobs(&message.blobs)?,
         bytes: message.bytes,
         metrics,
         device_ms: message.device_ms,

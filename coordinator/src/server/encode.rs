@@ -44,7 +44,7 @@ pub(super) fn offer(offer: Offer) -> v1::Offer {
         checkpoint_step: offer.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step),
         checkpoint: offer.checkpoint.map(|checkpoint| artifact(checkpoint.artifact)),
         sweep: offer.sweep,
-        halvings: 0,
+        halvings: offer.halvings,
     }
 }
 

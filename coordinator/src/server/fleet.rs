@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator_store::model::{Claim, Offer, Stamp};
+use coordinator_store::model::{Beat, Claim, Commit, Offer, Stamp, Told};
 use proto::id::{Term, WorkerId};
 use proto::v1;
 use proto::v1::fleet_server::Fleet;
@@ -74,10 +74,10 @@ impl Fleet for FleetService {
     ) -> Result<Response<v1::HeartbeatReply>, Status> {
         let message = request.into_inner();
         let held = message.held.into_iter().map(decode::held).collect::<Result<Vec<_>, _>>()?;
-        let at = self.0.stamp_of(Term(message.term));
+        self.0.require_term(Term(message.term))?;
         let named = held.iter().map(|(held, _)| *held).collect();
-        let fenced =
-            self.0.store.heartbeat(at, WorkerId(message.worker), named).await.map_err(refuse::by_store)?;
+        let beat = Beat { worker: WorkerId(message.worker), held: named, leaving: message.draining };
+        let Told { fenced, drain } = self.0.batches.beats.call(beat).await?;
         for (held, progress) in held {
             if let Some(progress) = progress.filter(|_| !fenced.contains(&held.task)) {
                 self.0.note_progress(held.task, progress);
@@ -88,8 +88,8 @@ impl Fleet for FleetService {
             |task| v1::Directive { task: Some(encode::task(task)), kind: v1::directive::Kind::Stop.into() };
         Ok(Response::new(v1::HeartbeatReply {
             directives: fenced.into_iter().map(stop).collect(),
-            drain: false,
-            drain_grace_ms: 0,
+            drain: drain.is_some(),
+            drain_grace_ms: drain.map_or(0, encode::millis),
         }))
     }
 
@@ -100,9 +100,9 @@ impl Fleet for FleetService {
     ) -> Result<Response<v1::CheckpointedReply>, Status> {
         let message = request.into_inner();
         let (at, worker, task) = self.writer(message.term, message.worker, message.task)?;
-        let checkpoint = decode::checkpoint(message)?;
+        let (checkpoint, blobs) = decode::checkpoint(message)?;
         let step = checkpoint.step;
-        self.0.store.checkpoint(at, worker, task, checkpoint).await.map_err(refuse::by_store)?;
+        self.0.store.checkpoint(at, worker, task, checkpoint, blobs).await.map_err(refuse::by_store)?;
         tracing::debug!(step, "checkpoint recorded");
         Ok(Response::new(v1::CheckpointedReply {}))
     }
@@ -113,11 +113,11 @@ impl Fleet for FleetService {
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteReply>, Status> {
         let message = request.into_inner();
-        let (at, worker, task) = self.writer(message.term, message.worker, message.task)?;
+        let (_, worker, task) = self.writer(message.term, message.worker, message.task)?;
+        self.0.require_term(Term(message.term))?;
         let completion = decode::completion(message)?;
-        let artifact = self.0.store.complete(at, worker, task, completion).await.map_err(refuse::by_store)?;
+        let artifact = self.0.batches.commits.call(Commit { worker, task, completion }).await?;
         tracing::info!(artifact = %artifact.digest, "artifact committed");
-        self.0.jobs_moved();
         Ok(Response::new(v1::CompleteReply { artifact: Some(encode::artifact(artifact)) }))
     }
 
@@ -140,8 +140,8 @@ impl FleetService {
         loop {
             let mut woken = pin!(self.0.ready().notified());
             woken.as_mut().enable();
-            let at = self.0.stamp_of(term);
-            let offers = self.0.store.claim(at, *claim).await.map_err(refuse::by_store)?;
+            self.0.require_term(term)?;
+            let offers = self.0.batches.claims.call(*claim).await?;
             if !offers.is_empty() {
                 return Ok(offers);
             }

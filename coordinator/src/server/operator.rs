@@ -27,6 +27,11 @@ pub(crate) struct OperatorService(pub(crate) Arc<Context>);
 
 #[tonic::async_trait]
 impl Operator for OperatorService {
+    async fn hello(&self, _: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
+        let (version, term) = (env!("CARGO_PKG_VERSION").to_owned(), self.0.store.term().0);
+        Ok(Response::new(v1::HelloReply { version, term }))
+    }
+
     async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanReply>, Status> {
         let (_, preview) = self.planned(request.into_inner()).await?;
         Ok(Response::new(preview))

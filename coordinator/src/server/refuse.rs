@@ -12,6 +12,7 @@ pub(super) fn by_store(error: StoreError) -> Status {
         StoreError::StaleTerm { .. } => Reason::StaleTerm.refusal(&error),
         StoreError::StaleAttempt(_) => Reason::StaleAttempt.refusal(&error),
         StoreError::SessionLost(_) => Reason::SessionLost.refusal(&error),
+        StoreError::Condemned(_) => Reason::Condemned.refusal(&error),
         StoreError::Superseded { .. } => Reason::Superseded.refusal(&error),
         StoreError::Missing { .. } => Status::not_found(error.to_string()),
         StoreError::Database(_) | StoreError::InUse { .. } | StoreError::File { .. } => {

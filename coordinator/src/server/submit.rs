@@ -19,6 +19,7 @@ pub(super) fn new_sweep(planned: &Planned) -> Result<NewSweep, Status> {
     Ok(NewSweep {
         name: planned.name.clone(),
         manifest_digest: planned.manifest_digest,
+        owner: String::new(),
         priority: 0,
         stages: planned.stages.clone(),
         jobs,
@@ -49,6 +50,7 @@ fn new_job(job: &PlannedJob, imports: &BTreeMap<Digest, &String>) -> Result<NewJ
         inputs,
         fan: job.fan,
         fan_limits: job.fan_limits.map(|limits| json(serde_json::to_string(&limits))).transpose()?,
+        coverage: false,
         tokens: job.tokens,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use proto::id::{JobId, JobKey, Term, WorkerId};
+use proto::id::{Digest, JobId, JobKey, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 
@@ -34,6 +34,9 @@ pub enum StoreError {
         /// The old process.
         incarnation: String,
     },
+    /// The garbage collector is about to delete what the result names.
+    #[error("blob {0} is about to be deleted: upload it again, then commit again")]
+    Condemned(Digest),
     /// A planned job needs one that the plan lacks.
     #[error("job `{label}` needs {key}, which is no job of its sweep")]
     UnknownNeed {

@@ -1,14 +1,14 @@
-//! The job table: what is true about sweeps, jobs, attempts and workers. [`Store`] is the one trait; [`memory`] and [`sqlite`] carry it out
-//! and pass one conformance suite. Every write names the coordinator's term and `now`; every change of a job names its attempt. Decisions
-//! come from `coordinator_core`, so the implementations differ only in how they keep rows.
+//! The job table: what is true about sweeps, jobs, attempts and workers. [`Store`] is the one trait; [`MemoryStore`] and [`SqlStore`], over
+//! SQLite or Postgres, carry it out and pass one conformance suite. Every write names the coordinator's term and `now`; every change of a
+//! job names its attempt. Decisions come from `coordinator_core`, so the implementations differ only in how they keep rows.
 
 pub mod error;
-pub mod memory;
+mod memory;
 pub mod model;
-pub mod sqlite;
+mod sql;
 mod store;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
+pub use sql::{Leader, Leadership, SqlStore};
 pub use store::Store;

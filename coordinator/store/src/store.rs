@@ -1,22 +1,24 @@
 //! The trait of the job table.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use coordinator_core::invariants::JobFacts;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use proto::id::{JobKey, SweepId, Term, WorkerId};
+use proto::id::{Digest, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 
 use crate::error::Result;
 use crate::model::{
-    Artifact, Claim, Completion, Ending, EventView, Held, JobFilter, JobPage, NewSession, NewSweep, Offer,
-    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, WorkerView,
+    Artifact, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep, Offer,
+    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, Told, WorkerView,
 };
 
 /// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
+/// Methods that take several writes answer each by itself: one that is refused hinders no other.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The term in which this table is held.
@@ -36,39 +38,41 @@ pub trait Store: Send + Sync {
     /// Opens or renews a session: `held` is all that the worker has. An older process of the same name loses its session at once.
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered>;
 
-    /// Leases ready jobs to a lane, as [`coordinator_core::offer::choose`] decides. Each gets a new attempt.
-    async fn claim(&self, at: Stamp, claim: Claim) -> Result<Vec<Offer>>;
+    /// Leases ready jobs to lanes, one after another, as [`coordinator_core::offer::choose`] decides. Each job gets a new attempt.
+    async fn claim(&self, at: Stamp, claims: Vec<Claim>) -> Result<Vec<Result<Vec<Offer>>>>;
 
-    /// Renews a session's lease, marks what runs, takes back offers that never arrived. Returns attempts that the worker must kill.
-    async fn heartbeat(&self, at: Stamp, worker: WorkerId, held: Vec<Held>) -> Result<Vec<Task>>;
+    /// Renews sessions' leases, marks what runs, takes back offers that never arrived.
+    async fn heartbeat(&self, at: Stamp, beats: Vec<Beat>) -> Result<Vec<Result<Told>>>;
 
     /// Writes progress down. An attempt that has ended is passed over: progress is a hint.
     async fn record_progress(&self, at: Stamp, progress: Vec<(Task, Progress)>) -> Result<()>;
 
-    /// Records a checkpoint of a living attempt.
+    /// Records a checkpoint of a living attempt; the newest two of a job are kept.
     async fn checkpoint(
         &self,
         at: Stamp,
         worker: WorkerId,
         task: Task,
         checkpoint: RecordedCheckpoint,
+        blobs: Vec<Digest>,
     ) -> Result<()>;
 
-    /// Commits an attempt's result and makes what only waited for it ready. Returns the job's artifact: this one, or the one that
+    /// Commits attempts' results and makes what only waited for them ready. Returns each job's artifact: this one, or the one that
     /// was committed before.
-    async fn complete(
-        &self,
-        at: Stamp,
-        worker: WorkerId,
-        task: Task,
-        completion: Completion,
-    ) -> Result<Artifact>;
+    async fn complete(&self, at: Stamp, commits: Vec<Commit>) -> Result<Vec<Result<Artifact>>>;
 
     /// Ends an attempt without a result, as [`coordinator_core::retry::on_failure`] decides.
     async fn fail(&self, at: Stamp, worker: WorkerId, task: Task, ending: Ending) -> Result<()>;
 
     /// Takes the jobs of silent sessions back. `serving_since` starts the warm-up. Returns how many jobs became ready.
     async fn expire(&self, at: Stamp, serving_since: Micros) -> Result<u64>;
+
+    /// Ends running attempts that have shown no progress for too long. Returns how many.
+    async fn stall(&self, at: Stamp, serving_since: Micros) -> Result<u64>;
+
+    /// Orders a worker, by name, to take no more jobs and to end or give back what it has within a grace; `None` calls the order off
+    /// and forgives what the worker was blamed for. False when there is no such worker.
+    async fn drain(&self, at: Stamp, worker: &str, order: Option<Duration>) -> Result<bool>;
 
     /// Makes jobs ready whose wait after a failure is over. Returns how many.
     async fn promote(&self, at: Stamp) -> Result<u64>;

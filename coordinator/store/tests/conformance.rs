@@ -18,9 +18,9 @@ macro_rules! conformance {
         $(#[$doc])*
         #[tokio::test]
         async fn $name() {
-            for (name, table, _dir) in stores().await {
-                println!("{name}");
-                let $store: &dyn Store = &*table;
+            for table in stores().await {
+                println!("{}", table.name);
+                let $store: &dyn Store = &*table.store;
                 $body
                 check($store, &[]).await;
             }
@@ -38,22 +38,22 @@ conformance! {
         let submitted = store.submit(at(1), small_sweep()).await.unwrap();
         assert!(!submitted.joined);
         let worker = worker(store, 2).await;
-        let offers = store.claim(at(3), claim(worker, None, 8)).await.unwrap();
+        let offers = store.claim_one(at(3), claim(worker, None, 8)).await.unwrap();
         let labels: Vec<_> = offers.iter().map(|o| o.label.as_str()).collect();
         assert_eq!(labels, ["job 2", "job 1"], "longest first, one fan");
         assert_eq!((offers[0].fan, offers[0].sweep.as_str()), (Some(digest(9)), "sweep 100"));
-        assert_eq!(store.claim(at(3), claim(worker, None, 8)).await.unwrap(), [], "the rest is blocked");
-        let held = store.heartbeat(at(4), worker, running(&tasks(&offers))).await.unwrap();
+        assert_eq!(store.claim_one(at(3), claim(worker, None, 8)).await.unwrap(), [], "the rest is blocked");
+        let held = store.beat(at(4), worker, running(&tasks(&offers))).await.unwrap();
         assert_eq!(held, []);
         for (n, offer) in (1..).zip(&offers) {
-            assert_eq!(store.complete(at(5), worker, offer.task, completion(n)).await.unwrap(), artifact(n));
+            assert_eq!(store.commit(at(5), worker, offer.task, completion(n)).await.unwrap(), artifact(n));
         }
-        let offers = store.claim(at(6), claim(worker, None, 8)).await.unwrap();
+        let offers = store.claim_one(at(6), claim(worker, None, 8)).await.unwrap();
         let inputs: Vec<_> = offers[0].inputs.iter().map(|i| (i.name.as_str(), i.artifact.clone())).collect();
         assert_eq!(inputs, [("dataset", artifact(200)), ("need/1", artifact(2)), ("need/2", artifact(1))]);
         let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
         assert_eq!((view.row.state, view.held.len()), (SweepState::Running, 1));
-        store.complete(at(7), worker, offers[0].task, completion(7)).await.unwrap();
+        store.commit(at(7), worker, offers[0].task, completion(7)).await.unwrap();
         let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
         assert_eq!((view.row.state, view.row.finished_at), (SweepState::Succeeded, Some(Micros(7))));
         assert_eq!(view.results.len(), 1);
@@ -70,8 +70,8 @@ conformance! {
         let again = store.submit(at(2), small_sweep()).await.unwrap();
         assert_eq!((again.sweep, again.joined), (first.sweep, true));
         let worker = worker(store, 3).await;
-        for offer in store.claim(at(3), claim(worker, None, 8)).await.unwrap() {
-            store.complete(at(4), worker, offer.task, completion(1)).await.unwrap();
+        for offer in store.claim_one(at(3), claim(worker, None, 8)).await.unwrap() {
+            store.commit(at(4), worker, offer.task, completion(1)).await.unwrap();
         }
         let more = vec![job(1, Some(9), 50, &[]), job(4, Some(9), 5, &[1]), job(5, None, 5, &[4])];
         let other = store.submit(at(5), sweep(101, more)).await.unwrap();
@@ -103,20 +103,20 @@ conformance! {
     one_commit_wins, store => {
         store.submit(at(1), sweep(100, vec![job(1, None, 1, &[]), job(2, None, 1, &[])])).await.unwrap();
         let worker = worker(store, 2).await;
-        let task = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
-        assert_eq!(store.complete(at(4), worker, task, completion(1)).await.unwrap(), artifact(1));
-        assert_eq!(store.complete(at(5), worker, task, completion(1)).await.unwrap(), artifact(1));
-        assert_eq!(store.complete(at(5), worker, task, completion(2)).await.unwrap(), artifact(1));
-        let task = store.claim(at(6), claim(worker, None, 1)).await.unwrap()[0].task;
+        let task = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        assert_eq!(store.commit(at(4), worker, task, completion(1)).await.unwrap(), artifact(1));
+        assert_eq!(store.commit(at(5), worker, task, completion(1)).await.unwrap(), artifact(1));
+        assert_eq!(store.commit(at(5), worker, task, completion(2)).await.unwrap(), artifact(1));
+        let task = store.claim_one(at(6), claim(worker, None, 1)).await.unwrap()[0].task;
         store.fail(at(7), worker, task, Ending::Released).await.unwrap();
-        let newer = store.claim(at(8), claim(worker, None, 1)).await.unwrap()[0].task;
+        let newer = store.claim_one(at(8), claim(worker, None, 1)).await.unwrap()[0].task;
         assert_eq!(newer, Task { job: task.job, attempt: Attempt(2) });
-        let stale = store.complete(at(9), worker, task, completion(3)).await.unwrap_err();
+        let stale = store.commit(at(9), worker, task, completion(3)).await.unwrap_err();
         assert!(matches!(stale, StoreError::StaleAttempt(t) if t == task), "{stale}");
         let checkpoint = RecordedCheckpoint { step: 1, artifact: artifact(9) };
-        let stale = store.checkpoint(at(9), worker, task, checkpoint).await.unwrap_err();
+        let stale = store.save(at(9), worker, task, checkpoint).await.unwrap_err();
         assert!(matches!(stale, StoreError::StaleAttempt(_)), "{stale}");
-        store.complete(at(10), worker, newer, completion(3)).await.unwrap();
+        store.commit(at(10), worker, newer, completion(3)).await.unwrap();
     }
 }
 
@@ -134,27 +134,27 @@ conformance! {
     silent_workers_lose_their_jobs, store => {
         let submitted = store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
         let lost = worker(store, 2).await;
-        let old = store.claim(at(3), claim(lost, None, 1)).await.unwrap()[0].task;
-        store.heartbeat(at(10), lost, running(&[old])).await.unwrap();
+        let old = store.claim_one(at(3), claim(lost, None, 1)).await.unwrap()[0].task;
+        store.beat(at(10), lost, running(&[old])).await.unwrap();
         assert_eq!(store.expire(at(309), Micros(0)).await.unwrap(), 0, "the lease still holds");
         assert_eq!(store.expire(at(400), Micros(101)).await.unwrap(), 0, "warm-up");
         assert_eq!(store.expire(at(401), Micros(101)).await.unwrap(), 1);
         assert_eq!(store.expire(at(402), Micros(101)).await.unwrap(), 0);
         let workers = store.workers().await.unwrap();
         assert_eq!((workers[0].state, workers[0].held), (WorkerState::Lost, 0));
-        let refused = store.heartbeat(at(403), lost, running(&[old])).await.unwrap_err();
+        let refused = store.beat(at(403), lost, running(&[old])).await.unwrap_err();
         assert!(matches!(refused, StoreError::SessionLost(w) if w == lost), "{refused}");
-        let refused = store.complete(at(403), lost, old, completion(1)).await.unwrap_err();
+        let refused = store.commit(at(403), lost, old, completion(1)).await.unwrap_err();
         assert!(matches!(refused, StoreError::SessionLost(_)), "{refused}");
         let other = store.register(at(404), session("other", "1"), vec![]).await.unwrap().worker;
-        let new = store.claim(at(405), claim(other, None, 1)).await.unwrap()[0].task;
+        let new = store.claim_one(at(405), claim(other, None, 1)).await.unwrap()[0].task;
         assert_eq!(new.attempt, Attempt(2));
         let back = store.register(at(406), session("w", "1"), vec![old]).await.unwrap();
         assert_eq!((back.worker, back.keep, back.fenced), (lost, vec![], vec![old]));
-        let refused = store.complete(at(407), lost, old, completion(1)).await.unwrap_err();
+        let refused = store.commit(at(407), lost, old, completion(1)).await.unwrap_err();
         assert!(matches!(refused, StoreError::StaleAttempt(_)), "{refused}");
-        store.complete(at(408), other, new, completion(2)).await.unwrap();
-        assert_eq!(store.complete(at(409), lost, old, completion(1)).await.unwrap(), artifact(2), "the winner's");
+        store.commit(at(408), other, new, completion(2)).await.unwrap();
+        assert_eq!(store.commit(at(409), lost, old, completion(1)).await.unwrap(), artifact(2), "the winner's");
         let filter = JobFilter { sweep: submitted.sweep, stage: None, state: None, limit: 1 };
         assert_eq!(store.jobs(filter).await.unwrap().jobs[0].tries_left, 3, "an expiry costs no try");
     }
@@ -165,14 +165,14 @@ conformance! {
     expired_attempts_are_revived, store => {
         store.submit(at(1), sweep(100, vec![job(1, None, 1, &[]), job(2, None, 1, &[])])).await.unwrap();
         let worker = worker(store, 2).await;
-        let first = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
-        let second = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let first = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let second = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
         assert_eq!(store.expire(at(900), Micros(0)).await.unwrap(), 2);
         let unknown = Task { job: JobId(99), attempt: Attempt(1) };
         let back = store.register(at(901), session("w", "1"), vec![first, unknown]).await.unwrap();
         assert_eq!((back.keep, back.fenced), (vec![first], vec![unknown]));
-        store.complete(at(902), worker, first, completion(1)).await.unwrap();
-        let again = store.claim(at(903), claim(worker, None, 1)).await.unwrap()[0].task;
+        store.commit(at(902), worker, first, completion(1)).await.unwrap();
+        let again = store.claim_one(at(903), claim(worker, None, 1)).await.unwrap()[0].task;
         assert_eq!(again, Task { job: second.job, attempt: Attempt(2) });
         let renewed = store.register(at(904), session("w", "1"), vec![again]).await.unwrap();
         assert_eq!(renewed.keep, [again], "registering again keeps what is held");
@@ -187,16 +187,16 @@ conformance! {
     a_new_incarnation_replaces_the_old, store => {
         store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
         let old = worker(store, 2).await;
-        let task = store.claim(at(3), claim(old, None, 1)).await.unwrap()[0].task;
+        let task = store.claim_one(at(3), claim(old, None, 1)).await.unwrap()[0].task;
         let new = store.register(at(4), session("w", "2"), vec![task]).await.unwrap();
         assert_ne!(new.worker, old);
         assert_eq!(new.fenced, [task], "another process's attempt");
         let refused = store.register(at(5), session("w", "1"), vec![task]).await.unwrap_err();
         assert!(matches!(refused, StoreError::Superseded { .. }), "{refused}");
-        let refused = store.heartbeat(at(5), old, vec![]).await.unwrap_err();
+        let refused = store.beat(at(5), old, vec![]).await.unwrap_err();
         assert!(matches!(refused, StoreError::SessionLost(_)), "{refused}");
         assert_eq!(store.workers().await.unwrap().len(), 1);
-        let next = store.claim(at(6), claim(new.worker, None, 1)).await.unwrap()[0].task;
+        let next = store.claim_one(at(6), claim(new.worker, None, 1)).await.unwrap()[0].task;
         assert_eq!(next.attempt, Attempt(2));
     }
 }
@@ -206,14 +206,14 @@ conformance! {
     lost_offers_return, store => {
         store.submit(at(1), sweep(100, vec![job(1, None, 2, &[]), job(2, None, 1, &[])])).await.unwrap();
         let worker = worker(store, 2).await;
-        let lost = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
-        let waits = store.claim(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let lost = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let waits = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
         let held = vec![Held { task: waits, running: false }];
-        store.heartbeat(at(102), worker, held.clone()).await.unwrap();
+        store.beat(at(102), worker, held.clone()).await.unwrap();
         assert_eq!(store.workers().await.unwrap()[0].held, 2);
-        store.heartbeat(at(103), worker, held).await.unwrap();
+        store.beat(at(103), worker, held).await.unwrap();
         assert_eq!(store.workers().await.unwrap()[0].held, 1);
-        let fenced = store.heartbeat(at(104), worker, running(&[waits, lost])).await.unwrap();
+        let fenced = store.beat(at(104), worker, running(&[waits, lost])).await.unwrap();
         assert_eq!(fenced, [lost], "it arrived after all, too late");
         let facts = store.facts().await.unwrap();
         assert_eq!(facts[0].outcomes[&Attempt(1)], Some(Outcome::Released));
@@ -227,10 +227,10 @@ conformance! {
         let worker = worker(store, 2).await;
         let mut now = 3;
         for (tries_left, wait) in [(2, 10), (1, 20)] {
-            let task = store.claim(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
+            let task = store.claim_one(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
             store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
             store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
-            assert_eq!(store.claim(at(now), claim(worker, None, 1)).await.unwrap(), [], "it waits");
+            assert_eq!(store.claim_one(at(now), claim(worker, None, 1)).await.unwrap(), [], "it waits");
             assert_eq!(store.promote(at(now + wait - 1)).await.unwrap(), 0);
             now += wait;
             assert_eq!(store.promote(at(now)).await.unwrap(), 1);
@@ -239,7 +239,7 @@ conformance! {
             assert_eq!((page.matching, page.jobs[0].tries_left), (1, tries_left));
             assert_eq!(page.jobs[0].error.as_deref(), Some("it was storage"));
         }
-        let task = store.claim(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
+        let task = store.claim_one(at(now), claim(worker, None, 1)).await.unwrap()[0].task;
         store.fail(at(now), worker, task, failed(ErrorCode::Storage)).await.unwrap();
         let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
         assert_eq!(view.row.state, SweepState::Failed);
@@ -259,9 +259,9 @@ conformance! {
         let mut sizes = Vec::new();
         loop {
             let now = at(10 + sizes.len() as i64);
-            let group = store.claim(now, claim(worker, None, 8)).await.unwrap();
+            let group = store.claim_one(now, claim(worker, None, 8)).await.unwrap();
             sizes.push(group.len());
-            store.heartbeat(now, worker, running(&tasks(&group))).await.unwrap();
+            store.beat(now, worker, running(&tasks(&group))).await.unwrap();
             for offer in &group {
                 store.fail(now, worker, offer.task, failed(ErrorCode::RunnerDied)).await.unwrap();
             }
@@ -286,7 +286,7 @@ conformance! {
         let first = store.submit(at(1), small_sweep()).await.unwrap();
         let shared = store.submit(at(2), sweep(101, vec![job(1, Some(9), 50, &[])])).await.unwrap();
         let worker = worker(store, 3).await;
-        let held = tasks(&store.claim(at(4), claim(worker, None, 8)).await.unwrap());
+        let held = tasks(&store.claim_one(at(4), claim(worker, None, 8)).await.unwrap());
         assert_eq!(store.cancel(at(5), all(first.sweep)).await.unwrap(), 2);
         assert_eq!(store.cancel(at(6), all(first.sweep)).await.unwrap(), 0);
         let states_of = states(store, first.sweep).await;
@@ -294,14 +294,14 @@ conformance! {
             states_of.into_values().collect::<Vec<_>>(),
             [JobState::Leased, JobState::Cancelled, JobState::Cancelled]
         );
-        assert_eq!(store.heartbeat(at(7), worker, running(&held)).await.unwrap(), [held[0]]);
-        let refused = store.complete(at(8), worker, held[0], completion(1)).await.unwrap_err();
+        assert_eq!(store.beat(at(7), worker, running(&held)).await.unwrap(), [held[0]]);
+        let refused = store.commit(at(8), worker, held[0], completion(1)).await.unwrap_err();
         assert!(matches!(refused, StoreError::StaleAttempt(_)), "{refused}");
         let row = store.find_sweep("sweep 100").await.unwrap().unwrap();
         assert_eq!((row.state, row.finished_at), (SweepState::Cancelled, Some(Micros(5))));
         assert_eq!(store.find_sweep("2").await.unwrap().unwrap().id, shared.sweep);
         assert_eq!(store.find_sweep("nothing").await.unwrap(), None);
-        store.complete(at(9), worker, held[1], completion(2)).await.unwrap();
+        store.commit(at(9), worker, held[1], completion(2)).await.unwrap();
         assert_eq!(store.sweep(shared.sweep).await.unwrap().unwrap().row.state, SweepState::Succeeded);
     }
 }
@@ -314,8 +314,8 @@ conformance! {
         assert_eq!(store.cancel(at(2), one.clone()).await.unwrap(), 1);
         assert_eq!(store.sweep(submitted.sweep).await.unwrap().unwrap().row.state, SweepState::Running);
         let worker = worker(store, 3).await;
-        let task = store.claim(at(4), claim(worker, None, 8)).await.unwrap()[0].task;
-        store.complete(at(5), worker, task, completion(1)).await.unwrap();
+        let task = store.claim_one(at(4), claim(worker, None, 8)).await.unwrap()[0].task;
+        store.commit(at(5), worker, task, completion(1)).await.unwrap();
         assert_eq!(store.sweep(submitted.sweep).await.unwrap().unwrap().row.state, SweepState::Failed);
         assert_eq!(store.retry(at(6), one).await.unwrap(), 1);
         let view = store.sweep(submitted.sweep).await.unwrap().unwrap();
@@ -328,7 +328,7 @@ conformance! {
     ended_jobs_get_a_fresh_budget, store => {
         let submitted = store.submit(at(1), small_sweep()).await.unwrap();
         let worker = worker(store, 2).await;
-        let held = tasks(&store.claim(at(3), claim(worker, None, 1)).await.unwrap());
+        let held = tasks(&store.claim_one(at(3), claim(worker, None, 1)).await.unwrap());
         store.fail(at(4), worker, held[0], failed(ErrorCode::Data)).await.unwrap();
         store.cancel(at(5), all(submitted.sweep)).await.unwrap();
         let again = store.submit(at(6), small_sweep()).await.unwrap();
@@ -341,7 +341,7 @@ conformance! {
         let filter = JobFilter { sweep: again.sweep, stage: None, state: None, limit: 9 };
         let jobs = store.jobs(filter).await.unwrap().jobs;
         assert!(jobs.iter().all(|job| job.tries_left == 3 && job.error.is_none()));
-        let next = store.claim(at(10), claim(worker, None, 1)).await.unwrap()[0].task;
+        let next = store.claim_one(at(10), claim(worker, None, 1)).await.unwrap()[0].task;
         assert_eq!(next.attempt, Attempt(2));
         let missing = store.cancel(at(11), all(proto::id::SweepId(9))).await.unwrap_err();
         assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
@@ -353,11 +353,11 @@ conformance! {
     checkpoints_and_progress_are_kept, store => {
         let submitted = store.submit(at(1), sweep(100, vec![job(1, Some(9), 10, &[])])).await.unwrap();
         let worker = worker(store, 2).await;
-        let offer = store.claim(at(3), claim(worker, None, 1)).await.unwrap().remove(0);
+        let offer = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap().remove(0);
         assert_eq!(offer.checkpoint, None);
         for step in [20, 10, 20] {
             let checkpoint = RecordedCheckpoint { step, artifact: artifact(step as u8) };
-            store.checkpoint(at(4), worker, offer.task, checkpoint).await.unwrap();
+            store.save(at(4), worker, offer.task, checkpoint).await.unwrap();
         }
         let half = Progress { step: 5, total: 10, tokens: 50, loss: Some(0.5) };
         store.record_progress(at(4), vec![(offer.task, half)]).await.unwrap();
@@ -367,7 +367,7 @@ conformance! {
         store.record_progress(at(6), vec![(offer.task, Progress::default())]).await.unwrap();
         let filter = JobFilter { sweep: submitted.sweep, stage: None, state: None, limit: 9 };
         assert_eq!(store.jobs(filter).await.unwrap().jobs[0].progress, half);
-        let offer = store.claim(at(7), claim(worker, None, 1)).await.unwrap().remove(0);
+        let offer = store.claim_one(at(7), claim(worker, None, 1)).await.unwrap().remove(0);
         assert_eq!(offer.checkpoint, Some(RecordedCheckpoint { step: 20, artifact: artifact(20) }));
         assert_eq!((offer.spec.as_str(), offer.fan_limits.as_deref()), ("{\"n\": 1}", Some("{\"slots\": 4}")));
     }
@@ -386,13 +386,13 @@ conformance! {
         let label = |offers: Vec<coordinator_store::model::Offer>| {
             offers.into_iter().map(|o| o.label).collect::<Vec<_>>()
         };
-        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 1)).await.unwrap()), ["job 3"]);
-        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 0)).await.unwrap()), [""; 0]);
-        assert_eq!(label(store.claim(at(3), claim(worker, None, 4)).await.unwrap()), ["job 4"], "alone, and first");
-        assert_eq!(label(store.claim(at(3), claim(worker, None, 4)).await.unwrap()), ["job 2"]);
-        assert_eq!(label(store.claim(at(3), claim(worker, Some(9), 4)).await.unwrap()), [""; 0]);
-        assert_eq!(label(store.claim(at(3), claim(worker, Some(8), 4)).await.unwrap()), ["job 1"]);
-        let nobody = store.claim(at(3), claim(proto::id::WorkerId(77), None, 1)).await.unwrap_err();
+        assert_eq!(label(store.claim_one(at(3), claim(worker, Some(8), 1)).await.unwrap()), ["job 3"]);
+        assert_eq!(label(store.claim_one(at(3), claim(worker, Some(8), 0)).await.unwrap()), [""; 0]);
+        assert_eq!(label(store.claim_one(at(3), claim(worker, None, 4)).await.unwrap()), ["job 4"], "alone, and first");
+        assert_eq!(label(store.claim_one(at(3), claim(worker, None, 4)).await.unwrap()), ["job 2"]);
+        assert_eq!(label(store.claim_one(at(3), claim(worker, Some(9), 4)).await.unwrap()), [""; 0]);
+        assert_eq!(label(store.claim_one(at(3), claim(worker, Some(8), 4)).await.unwrap()), ["job 1"]);
+        let nobody = store.claim_one(at(3), claim(proto::id::WorkerId(77), None, 1)).await.unwrap_err();
         assert!(matches!(nobody, StoreError::SessionLost(_)), "{nobody}");
     }
 }

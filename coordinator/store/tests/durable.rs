@@ -8,30 +8,30 @@ use std::task::Poll;
 
 use common::*;
 use coordinator_core::time::Micros;
-use coordinator_store::{SqliteStore, Store, StoreError};
+use coordinator_store::{SqlStore, Store, StoreError};
 use proto::state::SweepState;
 
 #[tokio::test]
 async fn a_restart_keeps_everything() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new folder/jobs.db");
-    let store = SqliteStore::open(&path, policy()).await.unwrap();
+    let store = SqlStore::sqlite(&path, policy()).await.unwrap();
     let sweep = store.submit(at(1), small_sweep()).await.unwrap().sweep;
     let worker = worker(&store, 2).await;
-    let held = tasks(&store.claim(at(3), claim(worker, None, 8)).await.unwrap());
+    let held = tasks(&store.claim_one(at(3), claim(worker, None, 8)).await.unwrap());
     let (facts, events) = (store.facts().await.unwrap(), store.events().await.unwrap());
     store.close().await;
 
-    let store = SqliteStore::open(&path, policy()).await.unwrap();
+    let store = SqlStore::sqlite(&path, policy()).await.unwrap();
     assert_eq!((store.facts().await.unwrap(), store.events().await.unwrap()), (facts, events));
     assert_eq!(store.expire(at(5_100), Micros(5_000)).await.unwrap(), 0, "nobody expires during warm-up");
     let back = store.register(at(5_101), session("w", "1"), held.clone()).await.unwrap();
     assert_eq!((back.worker, back.keep), (worker, held.clone()));
     for (n, task) in (1..).zip(held) {
-        store.complete(at(5_102), worker, task, completion(n)).await.unwrap();
+        store.commit(at(5_102), worker, task, completion(n)).await.unwrap();
     }
-    let last = store.claim(at(5_103), claim(worker, None, 8)).await.unwrap();
-    store.complete(at(5_104), worker, last[0].task, completion(9)).await.unwrap();
+    let last = store.claim_one(at(5_103), claim(worker, None, 8)).await.unwrap();
+    store.commit(at(5_104), worker, last[0].task, completion(9)).await.unwrap();
     assert_eq!(store.sweep(sweep).await.unwrap().unwrap().row.state, SweepState::Succeeded);
     check(&store, &[]).await;
 }
@@ -40,12 +40,12 @@ async fn a_restart_keeps_everything() {
 async fn a_second_owner_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jobs.db");
-    let first = SqliteStore::open(&path, policy()).await.unwrap();
-    let refused = SqliteStore::open(&path, policy()).await.unwrap_err();
+    let first = SqlStore::sqlite(&path, policy()).await.unwrap();
+    let refused = SqlStore::sqlite(&path, policy()).await.unwrap_err();
     assert!(matches!(refused, StoreError::InUse { .. }));
     assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
     first.close().await;
-    SqliteStore::open(&path, policy()).await.unwrap();
+    SqlStore::sqlite(&path, policy()).await.unwrap();
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_file_that_is_no_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jobs.db");
     std::fs::write(&path, "not a database, but long enough to have a header of its own").unwrap();
-    let refused = SqliteStore::open(&path, policy()).await.unwrap_err().to_string();
+    let refused = SqlStore::sqlite(&path, policy()).await.unwrap_err().to_string();
     assert!(refused.contains("not a database"), "{refused}");
 }
 
@@ -61,7 +61,7 @@ async fn a_file_that_is_no_database_is_refused() {
 #[tokio::test]
 async fn a_dropped_call_leaves_nothing_half_done() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&dir.path().join("jobs.db"), policy()).await.unwrap();
+    let store = SqlStore::sqlite(&dir.path().join("jobs.db"), policy()).await.unwrap();
     let mut before = Vec::new();
     for polls in 0.. {
         let submitted = within(polls, store.submit(at(1), small_sweep())).await;

@@ -114,21 +114,21 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
             text(store.register(at, session, held.to_vec()).await)
         }
         Call::Claim(w, fan, free) => {
-            let offers = store.claim(at, claim(WorkerId(w), fan, free)).await;
+            let offers = store.claim_one(at, claim(WorkerId(w), fan, free)).await;
             offered.extend(offers.iter().flatten().map(|offer| (WorkerId(w), offer.task)));
             text(offers)
         }
-        Call::Heartbeat(w, held, true) => text(store.heartbeat(at, WorkerId(w), running(&held)).await),
-        Call::Heartbeat(w, _, false) => text(store.heartbeat(at, WorkerId(w), vec![]).await),
+        Call::Heartbeat(w, held, true) => text(store.beat(at, WorkerId(w), running(&held)).await),
+        Call::Heartbeat(w, _, false) => text(store.beat(at, WorkerId(w), vec![]).await),
         Call::Progress(task) => {
             let progress = Progress { step: now as u64, total: 1000, tokens: 3, loss: Some(0.25) };
             text(store.record_progress(at, vec![(task, progress)]).await)
         }
         Call::Checkpoint(w, task, step) => {
             let checkpoint = RecordedCheckpoint { step, artifact: artifact(now as u8) };
-            text(store.checkpoint(at, WorkerId(w), task, checkpoint).await)
+            text(store.save(at, WorkerId(w), task, checkpoint).await)
         }
-        Call::Complete(w, task, n) => text(store.complete(at, WorkerId(w), task, completion(n)).await),
+        Call::Complete(w, task, n) => text(store.commit(at, WorkerId(w), task, completion(n)).await),
         Call::Fail(w, task, code) => text(store.fail(at, WorkerId(w), task, failed(code)).await),
         Call::Release(w, task) => text(store.fail(at, WorkerId(w), task, Ending::Released).await),
         Call::Expire => text(store.expire(at, Micros(0)).await),
@@ -164,7 +164,7 @@ proptest! {
                 let aim = aim.and_then(|back| recent.iter().rev().nth(back).copied());
                 let call = aim.map_or(call, |aim| call.aimed(aim));
                 let (mut answers, mut offered) = (Vec::new(), Vec::new());
-                for ((name, store, _dir), before) in tables.iter().zip(&mut before) {
+                for (Table { name, store, .. }, before) in tables.iter().zip(&mut before) {
                     let answered = answer(&**store, now, call, &mut offered).await;
                     *before = check(&**store, before).await;
                     answers.push((name, answered, picture(&**store, before).await));

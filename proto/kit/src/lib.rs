@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod host;
 pub mod human;
 pub mod manual;
 pub mod offload;

@@ -1,4 +1,5 @@
-//! The job table in memory, for tests and the simulator. It forgets everything when dropped; otherwise it answers like the others.
+//! The job table in memory, for tests and the simulator. It forgets everything when its last handle is dropped; otherwise it answers
+//! like the others.
 
 mod sessions;
 mod sweeps;
@@ -7,38 +8,45 @@ mod view;
 mod work;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use coordinator_core::invariants::JobFacts;
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use proto::id::{JobKey, SweepId, Term, WorkerId};
+use proto::id::{Digest, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 
 use crate::error::{Result, StoreError};
 use crate::model::{
-    Artifact, Claim, Completion, Ending, EventView, Held, JobFilter, JobPage, NewSession, NewSweep, Offer,
-    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, WorkerView,
+    Artifact, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep, Offer,
+    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, Told, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
 
-/// The only term of a table that nobody else can reach.
-const TERM: Term = Term(1);
-
-/// The job table in memory.
+/// A coordinator's handle to a job table in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
+    /// The term that this handle's coordinator holds, or held.
+    term: Term,
 }
 
 impl MemoryStore {
     /// An empty table.
     pub fn new(policy: Policy) -> Self {
-        Self { table: Mutex::new(Table::new(policy)) }
+        Self { table: Arc::new(Mutex::new(Table::new(policy))), term: Term(1) }
+    }
+
+    /// A new coordinator takes the same table over: from now on the writes of this handle are refused.
+    pub fn successor(&self) -> Self {
+        let mut table = self.read();
+        table.term = Term(table.term.0 + 1);
+        Self { table: Arc::clone(&self.table), term: table.term }
     }
 
     fn read(&self) -> MutexGuard<'_, Table> {
@@ -47,18 +55,16 @@ impl MemoryStore {
 
     /// The table, for a write of the reigning term.
     fn write(&self, at: Stamp) -> Result<MutexGuard<'_, Table>> {
-        if at.term == TERM {
-            Ok(self.read())
-        } else {
-            Err(StoreError::StaleTerm { given: at.term, current: TERM })
-        }
+        let table = self.read();
+        let current = table.term;
+        if at.term == current { Ok(table) } else { Err(StoreError::StaleTerm { given: at.term, current }) }
     }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     fn term(&self) -> Term {
-        TERM
+        self.term
     }
 
     async fn submit(&self, at: Stamp, sweep: NewSweep) -> Result<Submitted> {
@@ -77,16 +83,18 @@ impl Store for MemoryStore {
         self.write(at)?.register(at.now, session, held)
     }
 
-    async fn claim(&self, at: Stamp, claim: Claim) -> Result<Vec<Offer>> {
-        self.write(at)?.claim(at.now, &claim)
+    async fn claim(&self, at: Stamp, claims: Vec<Claim>) -> Result<Vec<Result<Vec<Offer>>>> {
+        let mut table = self.write(at)?;
+        Ok(claims.iter().map(|claim| table.claim(at.now, claim)).collect())
     }
 
-    async fn heartbeat(&self, at: Stamp, worker: WorkerId, held: Vec<Held>) -> Result<Vec<Task>> {
-        self.write(at)?.heartbeat(at.now, worker, &held)
+    async fn heartbeat(&self, at: Stamp, beats: Vec<Beat>) -> Result<Vec<Result<Told>>> {
+        let mut table = self.write(at)?;
+        Ok(beats.iter().map(|beat| table.heartbeat(at.now, beat)).collect())
     }
 
     async fn record_progress(&self, at: Stamp, progress: Vec<(Task, Progress)>) -> Result<()> {
-        self.write(at)?.record_progress(&progress);
+        self.write(at)?.record_progress(at.now, &progress);
         Ok(())
     }
 
@@ -96,18 +104,14 @@ impl Store for MemoryStore {
         worker: WorkerId,
         task: Task,
         checkpoint: RecordedCheckpoint,
+        blobs: Vec<Digest>,
     ) -> Result<()> {
-        self.write(at)?.checkpoint(worker, task, checkpoint)
+        self.write(at)?.checkpoint(worker, task, checkpoint, &blobs)
     }
 
-    async fn complete(
-        &self,
-        at: Stamp,
-        worker: WorkerId,
-        task: Task,
-        completion: Completion,
-    ) -> Result<Artifact> {
-        self.write(at)?.complete(at.now, worker, task, completion)
+    async fn complete(&self, at: Stamp, commits: Vec<Commit>) -> Result<Vec<Result<Artifact>>> {
+        let mut table = self.write(at)?;
+        Ok(commits.into_iter().map(|commit| table.complete(at.now, commit)).collect())
     }
 
     async fn fail(&self, at: Stamp, worker: WorkerId, task: Task, ending: Ending) -> Result<()> {
@@ -116,6 +120,14 @@ impl Store for MemoryStore {
 
     async fn expire(&self, at: Stamp, serving_since: Micros) -> Result<u64> {
         self.write(at)?.expire(at.now, serving_since)
+    }
+
+    async fn stall(&self, at: Stamp, serving_since: Micros) -> Result<u64> {
+        self.write(at)?.stall(at.now, serving_since)
+    }
+
+    async fn drain(&self, at: Stamp, worker: &str, order: Option<Duration>) -> Result<bool> {
+        Ok(self.write(at)?.drain(worker, order))
     }
 
     async fn promote(&self, at: Stamp) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! Worker sessions: opened, renewed, expired, and what becomes of the jobs they hold.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use coordinator_core::lease::{Reattach, has_expired, is_lost_offer, on_reattach};
 use coordinator_core::time::Micros;
@@ -10,7 +11,7 @@ use proto::state::{JobState, Outcome};
 
 use super::table::{Table, Worker};
 use crate::error::{Result, StoreError};
-use crate::model::{Held, NewSession, Registered, WorkerState};
+use crate::model::{Beat, NewSession, Registered, Told, WorkerState};
 
 impl Table {
     /// See [`crate::Store::register`].
@@ -65,7 +66,10 @@ impl Table {
             None => WorkerId(self.workers.len() as i64 + 1),
         };
         let lease_expires_at = now.after(self.policy.lease_ttl);
-        self.workers.insert(id, Worker { session, state: WorkerState::Live, lease_expires_at, seen_at: now });
+        let (drain, blamed) = self.workers.get(&id).map_or((None, 0), |row| (row.drain, row.blamed));
+        let state = WorkerState::Live;
+        let row = Worker { session, state, lease_expires_at, seen_at: now, drain, blamed };
+        self.workers.insert(id, row);
         Ok(id)
     }
 
@@ -79,12 +83,14 @@ impl Table {
     }
 
     /// See [`crate::Store::heartbeat`].
-    pub(super) fn heartbeat(&mut self, now: Micros, worker: WorkerId, held: &[Held]) -> Result<Vec<Task>> {
+    pub(super) fn heartbeat(&mut self, now: Micros, beat: &Beat) -> Result<Told> {
+        let Beat { worker, ref held, leaving } = *beat;
         self.require_session(worker)?;
         let lease_expires_at = now.after(self.policy.lease_ttl);
         if let Some(row) = self.workers.get_mut(&worker) {
             row.lease_expires_at = lease_expires_at;
             row.seen_at = now;
+            row.session.leaving = leaving;
         }
         let believed = self.held_by(worker);
         let offered: Vec<_> = believed
@@ -103,7 +109,19 @@ impl Table {
         };
         let lost: Vec<_> = offered.into_iter().filter(is_lost).collect();
         self.take_back(now, &lost, Outcome::Released)?;
-        Ok(held.iter().map(|h| h.task).filter(|task| !believed.contains(task)).collect())
+        let fenced = held.iter().map(|h| h.task).filter(|task| !believed.contains(task)).collect();
+        Ok(Told { fenced, drain: self.workers.get(&worker).and_then(|row| row.drain) })
+    }
+
+    /// See [`crate::Store::drain`].
+    pub(super) fn drain(&mut self, name: &str, order: Option<Duration>) -> bool {
+        let named = |row: &&mut Worker| row.session.name == name && row.state != WorkerState::Superseded;
+        let Some(row) = self.workers.values_mut().find(named) else { return false };
+        row.drain = order;
+        if order.is_none() {
+            row.blamed = 0;
+        }
+        true
     }
 
     /// See [`crate::Store::expire`].

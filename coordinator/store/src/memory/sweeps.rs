@@ -35,7 +35,7 @@ impl Table {
             let stage = job.stage.clone();
             let job = match self.by_key.get(&job.key) {
                 Some(job) => *job,
-                None => self.insert_job(now, job, priority),
+                None => self.insert_job(now, job, &sweep.owner, priority),
             };
             members.push((job, stage));
         }
@@ -63,7 +63,7 @@ impl Table {
         Ok(Submitted { sweep: id, joined: false })
     }
 
-    fn insert_job(&mut self, now: Micros, planned: NewJob, priority: i32) -> JobId {
+    fn insert_job(&mut self, now: Micros, planned: NewJob, owner: &str, priority: i32) -> JobId {
         let id = JobId(self.jobs.len() as i64 + 1);
         let done = |need: &_| {
             let job = self.by_key.get(need).and_then(|id| self.jobs.get(id));
@@ -82,6 +82,9 @@ impl Table {
             tries_left: self.policy.tries,
             pending_deps,
             group_limit: None,
+            halvings: 0,
+            avoid: None,
+            owner: owner.to_owned(),
             not_before: None,
             holder: None,
             error: None,
@@ -175,6 +178,8 @@ impl Table {
             self.move_job(now, *id, to, |job| {
                 job.tries_left = tries;
                 job.group_limit = None;
+                job.halvings = 0;
+                job.avoid = None;
                 job.not_before = None;
                 job.error = None;
             })?;

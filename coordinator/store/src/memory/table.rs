@@ -1,13 +1,14 @@
 //! Rows in memory, and the one way in which a job changes its state: counters and journal follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use coordinator_core::lease::AttemptFacts;
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::{Counters, Progress};
 use coordinator_core::time::Micros;
 use proto::error::ErrorCode;
-use proto::id::{Attempt, Digest, JobId, JobKey, LaneId, SweepId, WorkerId};
+use proto::id::{Attempt, Digest, JobId, JobKey, LaneId, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::{JobState, Outcome, SweepState};
 
@@ -39,6 +40,10 @@ pub(super) struct Job {
     pub(super) tries_left: u32,
     pub(super) pending_deps: u32,
     pub(super) group_limit: Option<u32>,
+    pub(super) halvings: u32,
+    /// The machine where it failed last, by a fault that may be the machine's.
+    pub(super) avoid: Option<String>,
+    pub(super) owner: String,
     pub(super) not_before: Option<Micros>,
     /// Who holds it.
     pub(super) holder: Option<(WorkerId, LaneId)>,
@@ -63,6 +68,8 @@ pub(super) struct AttemptRow {
     /// How and when it ended.
     pub(super) end: Option<(Outcome, Micros)>,
     pub(super) progress: Progress,
+    /// When it last went on.
+    pub(super) progress_at: Micros,
 }
 
 /// A worker session.
@@ -72,18 +79,35 @@ pub(super) struct Worker {
     pub(super) state: WorkerState,
     pub(super) lease_expires_at: Micros,
     pub(super) seen_at: Micros,
+    /// Set while an operator wants it drained.
+    pub(super) drain: Option<Duration>,
+    /// Jobs that failed on it and then succeeded elsewhere.
+    pub(super) blamed: u32,
+}
+
+impl Worker {
+    /// Whether it takes no more jobs.
+    pub(super) fn takes_none(&self, policy: &Policy) -> bool {
+        self.drain.is_some() || self.session.leaving || self.blamed >= policy.blame_limit
+    }
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) policy: Policy,
+    /// The term that reigns.
+    pub(super) term: Term,
     pub(super) sweeps: BTreeMap<SweepId, Sweep>,
     pub(super) jobs: BTreeMap<JobId, Job>,
     pub(super) by_key: BTreeMap<JobKey, JobId>,
     pub(super) attempts: BTreeMap<Task, AttemptRow>,
     pub(super) checkpoints: BTreeMap<(JobId, u64, Attempt), RecordedCheckpoint>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
+    /// Blobs that are about to be deleted.
+    pub(super) condemned: BTreeSet<Digest>,
+    /// Owner → lanes that he may have.
+    pub(super) quotas: BTreeMap<String, u64>,
     pub(super) events: Vec<EventView>,
 }
 
@@ -91,12 +115,15 @@ impl Table {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
+            term: Term(1),
             sweeps: BTreeMap::new(),
             jobs: BTreeMap::new(),
             by_key: BTreeMap::new(),
             attempts: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             workers: BTreeMap::new(),
+            condemned: BTreeSet::new(),
+            quotas: BTreeMap::new(),
             events: Vec::new(),
         }
     }

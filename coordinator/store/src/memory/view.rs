@@ -86,6 +86,7 @@ impl Table {
             state: row.state,
             lanes: row.session.lanes.clone(),
             held: self.held_by(*id).len() as u64,
+            draining: row.takes_none(&self.policy),
             seen_at: row.seen_at,
         });
         let mut workers: Vec<_> = view.collect();

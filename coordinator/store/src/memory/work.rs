@@ -1,9 +1,10 @@
 //! Attempts: claimed, checkpointed, committed, failed.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-use coordinator_core::lease::may_write;
-use coordinator_core::offer::{Candidate, LaneFacts, WINDOW, choose};
+use coordinator_core::lease::{may_write, stalled_before};
+use coordinator_core::offer::{Candidate, FleetFacts, LaneFacts, Quota, WINDOW, best, choose, exhausted};
 use coordinator_core::retry::{Failure, on_failure};
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
@@ -12,19 +13,24 @@ use proto::id::{Attempt, Digest, JobId, WorkerId};
 use proto::pipe::Task;
 use proto::state::{JobState, Outcome, SweepState};
 
-use super::table::{AttemptRow, Job, Table};
+use super::table::{AttemptRow, Job, Table, Worker};
 use crate::error::{Result, StoreError};
-use crate::model::{Artifact, Claim, Completion, Ending, Input, Offer, RecordedCheckpoint, Source};
+use crate::model::{Artifact, Claim, Commit, Ending, Input, Offer, RecordedCheckpoint, Source, WorkerState};
 
 impl Table {
     /// See [`crate::Store::claim`].
     pub(super) fn claim(&mut self, now: Micros, claim: &Claim) -> Result<Vec<Offer>> {
         self.require_session(claim.worker)?;
-        let lane = self.lane_facts(claim);
-        let best = self.candidates(claim.fan, 1);
-        let fan = claim.fan.or_else(|| best.first().and_then(|best| best.fan));
-        let candidates = if fan.is_some() { self.candidates(fan, WINDOW) } else { best };
-        let chosen = choose(&lane, &candidates);
+        if self.workers.get(&claim.worker).is_some_and(|row| row.takes_none(&self.policy)) {
+            return Ok(Vec::new());
+        }
+        let (lane, owners) = self.lane_facts(claim);
+        let quotas = self.quotas();
+        let excluded = exhausted(&quotas, &owners);
+        let any = self.candidates(claim.fan, &excluded);
+        let fan = claim.fan.or_else(|| best(&lane, &any).and_then(|best| best.fan));
+        let ready = if fan.is_some() { self.candidates(fan, &excluded) } else { any };
+        let chosen = choose(&lane, &ready);
         for id in &chosen {
             self.move_job(now, *id, JobState::Leased, |job| {
                 job.attempt = Attempt(job.attempt.0 + 1);
@@ -38,34 +44,70 @@ impl Table {
                 started_at: now,
                 end: None,
                 progress: Progress::default(),
+                progress_at: now,
             };
             self.attempts.insert(task, row);
         }
         Ok(chosen.iter().filter_map(|id| self.jobs.get(id)).map(|job| self.offer(job)).collect())
     }
 
-    fn lane_facts(&self, claim: &Claim) -> LaneFacts {
-        let in_lane = |job: &&Job| {
-            job.holder == Some((claim.worker, claim.lane))
-                && claim.fan.is_some()
-                && job.planned.fan == claim.fan
+    /// The lane as the decision sees it, and whose jobs it holds.
+    fn lane_facts(&self, claim: &Claim) -> (LaneFacts, Vec<String>) {
+        let in_lane = || self.jobs.values().filter(|job| job.holder == Some((claim.worker, claim.lane)));
+        let in_fan = || in_lane().filter(|job| job.planned.fan.is_some() && job.planned.fan == claim.fan);
+        let live = || {
+            let live = self.workers.values().filter(|row| row.state == WorkerState::Live);
+            live.filter(|row| !row.takes_none(&self.policy))
         };
-        LaneFacts {
+        let fleet = FleetFacts {
+            lanes: live().map(|row| row.session.lanes.len() as u64).sum(),
+            hosts: live().map(|row| &row.session.host).collect::<BTreeSet<_>>().len() as u64,
+            ready: self.jobs.values().filter(|job| job.state == JobState::Ready).count() as u64,
+        };
+        let host = self.workers.get(&claim.worker).map(|row| row.session.host.clone());
+        let lane = LaneFacts {
             fan: claim.fan,
-            held: self.jobs.values().filter(in_lane).count() as u32,
-            group_limit: self.jobs.values().filter(in_lane).filter_map(|job| job.group_limit).min(),
+            held: in_fan().count() as u32,
+            group_limit: in_fan().filter_map(|job| job.group_limit).min(),
             free_slots: claim.free_slots,
-        }
+            prefetch: claim.prefetch,
+            host: host.unwrap_or_default(),
+            fleet,
+        };
+        (lane, in_lane().map(|job| job.owner.clone()).collect())
+    }
+
+    fn quotas(&self) -> Vec<Quota> {
+        let used = |owner: &String| {
+            let held = self.jobs.values().filter(|job| job.owner == *owner);
+            held.filter_map(|job| job.holder).collect::<BTreeSet<_>>().len() as u64
+        };
+        let quota = |(owner, max): (&String, &u64)| Quota {
+            owner: owner.clone(),
+            max_lanes: *max,
+            used: used(owner),
+        };
+        self.quotas.iter().map(quota).collect()
     }
 
     /// Ready jobs, best first; with `fan`, only of that fan.
-    fn candidates(&self, fan: Option<Digest>, limit: u32) -> Vec<Candidate> {
+    fn candidates(&self, fan: Option<Digest>, excluded: &[&str]) -> Vec<Candidate> {
         let ready = self.jobs.values().filter(|job| job.state == JobState::Ready);
-        let mut ready: Vec<_> = ready.filter(|job| fan.is_none() || job.planned.fan == fan).collect();
-        ready.sort_by_key(|job| (Reverse(job.priority), Reverse(job.planned.tokens), job.id));
-        let candidate =
-            |job: &Job| Candidate { job: job.id, fan: job.planned.fan, group_limit: job.group_limit };
-        ready.into_iter().take(limit as usize).map(candidate).collect()
+        let mut ready: Vec<_> = ready
+            .filter(|job| fan.is_none() || job.planned.fan == fan)
+            .filter(|job| !excluded.contains(&job.owner.as_str()))
+            .collect();
+        let rank = |job: &&Job| {
+            (Reverse(job.priority), Reverse(job.planned.coverage), Reverse(job.planned.tokens), job.id)
+        };
+        ready.sort_by_key(rank);
+        let candidate = |job: &Job| Candidate {
+            job: job.id,
+            fan: job.planned.fan,
+            group_limit: job.group_limit,
+            avoid: job.avoid.clone(),
+        };
+        ready.into_iter().take(WINDOW as usize).map(candidate).collect()
     }
 
     fn offer(&self, job: &Job) -> Offer {
@@ -94,6 +136,7 @@ impl Table {
             inputs,
             checkpoint: checkpoints.next_back().map(|(_, checkpoint)| checkpoint.clone()),
             sweep: sweep.unwrap_or_default(),
+            halvings: job.halvings,
         }
     }
 
@@ -112,9 +155,12 @@ impl Table {
     }
 
     /// See [`crate::Store::record_progress`].
-    pub(super) fn record_progress(&mut self, progress: &[(Task, Progress)]) {
+    pub(super) fn record_progress(&mut self, now: Micros, progress: &[(Task, Progress)]) {
         for (task, progress) in progress {
             if let Some(row) = self.attempts.get_mut(task).filter(|row| row.end.is_none()) {
+                if (row.progress.step, row.progress.tokens) != (progress.step, progress.tokens) {
+                    row.progress_at = now;
+                }
                 row.progress = *progress;
             }
         }
@@ -126,29 +172,46 @@ impl Table {
         worker: WorkerId,
         task: Task,
         checkpoint: RecordedCheckpoint,
+        blobs: &[Digest],
     ) -> Result<()> {
         self.require_writable(worker, task)?;
+        self.require_kept(blobs)?;
         self.checkpoints.entry((task.job, checkpoint.step, task.attempt)).or_insert(checkpoint);
+        let older: Vec<_> = self.checkpoints_of(task.job).rev().skip(2).collect();
+        for key in older {
+            self.checkpoints.remove(&key);
+        }
         Ok(())
     }
 
+    /// The checkpoints of a job, the newest last.
+    fn checkpoints_of(&self, job: JobId) -> impl DoubleEndedIterator<Item = (JobId, u64, Attempt)> {
+        let all = (job, 0, Attempt(0))..=(job, u64::MAX, Attempt(u32::MAX));
+        self.checkpoints.range(all).map(|(key, _)| *key)
+    }
+
+    /// Fails if one of some blobs is about to be deleted.
+    fn require_kept(&self, blobs: &[Digest]) -> Result<()> {
+        match blobs.iter().find(|digest| self.condemned.contains(digest)) {
+            None => Ok(()),
+            Some(digest) => Err(StoreError::Condemned(*digest)),
+        }
+    }
+
     /// See [`crate::Store::complete`].
-    pub(super) fn complete(
-        &mut self,
-        now: Micros,
-        worker: WorkerId,
-        task: Task,
-        completion: Completion,
-    ) -> Result<Artifact> {
+    pub(super) fn complete(&mut self, now: Micros, commit: Commit) -> Result<Artifact> {
+        let Commit { worker, task, completion } = commit;
         if let Some(winner) = self.artifact_of(task.job) {
             return Ok(winner);
         }
         self.require_writable(worker, task)?;
+        self.require_kept(&completion.blobs)?;
         let artifact = completion.artifact.clone();
         self.move_job(now, task.job, JobState::Succeeded, |job| {
             job.result = Some(completion);
             job.error = None;
         })?;
+        self.blame(worker, task.job);
         self.end_attempt(now, task, Outcome::Committed);
         let key = self.job_mut(task.job)?.planned.key;
         let waiting = self.jobs.values().filter(|job| job.planned.needs().contains(&key));
@@ -162,6 +225,17 @@ impl Table {
         }
         self.settle_all_with(now, task.job);
         Ok(artifact)
+    }
+
+    /// Notes the machine on which a job had failed that has now succeeded on another.
+    fn blame(&mut self, winner: WorkerId, job: JobId) {
+        let host = self.workers.get(&winner).map(|row| row.session.host.clone());
+        let Some(avoided) = self.jobs.get(&job).and_then(|job| job.avoid.clone()) else { return };
+        if host.as_ref() != Some(&avoided) {
+            let there =
+                |row: &&mut Worker| row.session.host == avoided && row.state != WorkerState::Superseded;
+            self.workers.values_mut().filter(there).for_each(|row| row.blamed += 1);
+        }
     }
 
     /// See [`crate::Store::fail`].
@@ -182,20 +256,46 @@ impl Table {
     fn end_failed(&mut self, now: Micros, task: Task, code: ErrorCode, message: String) -> Result<()> {
         let neighbours = self.siblings(task);
         let policy = self.policy;
+        let worker = self.attempts.get(&task).and_then(|row| self.workers.get(&row.worker));
+        let host = worker.map(|row| row.session.host.clone());
         let job = self.job_mut(task.job)?;
-        let failure = Failure { code, tries_left: job.tries_left, neighbours, group_limit: job.group_limit };
+        let (tries_left, group_limit, halvings) = (job.tries_left, job.group_limit, job.halvings);
+        let failure = Failure { code, tries_left, neighbours, group_limit, halvings };
         let after = on_failure(&failure, &policy, now);
-        self.move_job(now, task.job, after.state(), |job| {
-            job.tries_left = after.tries_left(&failure);
-            job.group_limit = after.group_limit(&failure);
-            job.not_before = after.not_before();
+        self.move_job(now, task.job, after.state, |job| {
+            job.tries_left = after.tries_left;
+            job.group_limit = after.group_limit;
+            job.halvings = after.halvings;
+            job.not_before = after.not_before;
             job.error = Some((code, message));
+            if after.avoid_machine {
+                job.avoid = host;
+            }
         })?;
-        self.end_attempt(now, task, after.outcome());
-        if after.state().is_terminal() {
+        self.end_attempt(now, task, after.outcome);
+        if after.discard_checkpoint {
+            let newest = self.checkpoints_of(task.job).next_back();
+            self.checkpoints.retain(|key, _| Some(*key) != newest);
+        }
+        if after.state.is_terminal() {
             self.settle_all_with(now, task.job);
         }
         Ok(())
+    }
+
+    /// See [`crate::Store::stall`].
+    pub(super) fn stall(&mut self, now: Micros, serving_since: Micros) -> Result<u64> {
+        let Some(before) = stalled_before(serving_since, &self.policy, now) else { return Ok(0) };
+        let stalled = |job: &&Job| {
+            let row = self.attempts.get(&job.task());
+            job.state == JobState::Running && row.is_some_and(|row| row.progress_at <= before)
+        };
+        let stalled: Vec<_> = self.jobs.values().filter(stalled).map(Job::task).collect();
+        for task in &stalled {
+            let message = format!("no progress for {} s", self.policy.stall_after.as_secs());
+            self.end_failed(now, *task, ErrorCode::Stalled, message)?;
+        }
+        Ok(stalled.len() as u64)
     }
 
     /// Others that shared the process of an attempt: they live in its lane, or died with it.

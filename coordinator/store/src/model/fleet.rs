@@ -1,5 +1,7 @@
 //! What workers and the job table tell each other.
 
+use std::time::Duration;
+
 use proto::error::ErrorCode;
 use proto::id::{Digest, JobKey, LaneId, WorkerId};
 use proto::pipe::Task;
@@ -30,6 +32,8 @@ pub struct NewSession {
     pub version: String,
     /// Its lanes.
     pub lanes: Vec<Lane>,
+    /// Whether it is on its way out and takes no more jobs.
+    pub leaving: bool,
 }
 
 /// An opened session.
@@ -52,8 +56,10 @@ pub struct Claim {
     pub lane: LaneId,
     /// The fan that runs in it; none when it is idle.
     pub fan: Option<Digest>,
-    /// Further jobs it can take.
+    /// Further jobs it can start.
     pub free_slots: u32,
+    /// Further jobs that the worker would hold ready for it.
+    pub prefetch: u32,
 }
 
 /// A job for a lane, with everything needed to run it.
@@ -79,6 +85,8 @@ pub struct Offer {
     pub checkpoint: Option<RecordedCheckpoint>,
     /// A live sweep that wants it, for people.
     pub sweep: String,
+    /// How often memory ran out in earlier attempts.
+    pub halvings: u32,
 }
 
 /// A resolved input.
@@ -108,6 +116,37 @@ pub struct Held {
     pub running: bool,
 }
 
+/// A worker's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The session.
+    pub worker: WorkerId,
+    /// All that it holds.
+    pub held: Vec<Held>,
+    /// Whether it is on its way out and takes no more jobs.
+    pub leaving: bool,
+}
+
+/// What a worker is told in return.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Attempts that it must kill.
+    pub fenced: Vec<Task>,
+    /// Set while an operator wants it drained: how long running jobs may go on.
+    pub drain: Option<Duration>,
+}
+
+/// An attempt that hands in its result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commit {
+    /// The session.
+    pub worker: WorkerId,
+    /// The attempt.
+    pub task: Task,
+    /// The result.
+    pub completion: Completion,
+}
+
 /// An attempt's result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
@@ -121,6 +160,8 @@ pub struct Completion {
     pub metrics: Value,
     /// Device time that the attempt took, in milliseconds.
     pub device_ms: u64,
+    /// The blobs that the artifact's manifest names.
+    pub blobs: Vec<Digest>,
 }
 
 /// How an attempt ends without a result.

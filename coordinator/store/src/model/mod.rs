@@ -5,7 +5,8 @@ mod sweep;
 mod view;
 
 pub use fleet::{
-    Claim, Completion, Ending, Held, Input, Lane, NewSession, Offer, RecordedCheckpoint, Registered,
+    Beat, Claim, Commit, Completion, Ending, Held, Input, Lane, NewSession, Offer, RecordedCheckpoint,
+    Registered, Told,
 };
 pub use sweep::{NewInput, NewJob, NewSweep, Selection, Source, Submitted};
 pub use view::{

@@ -13,6 +13,8 @@ pub struct NewSweep {
     pub name: String,
     /// What it asks for. A live or succeeded sweep with an equal digest is joined.
     pub manifest_digest: Digest,
+    /// Whose quota its jobs count against. A job shared by sweeps stays with the first owner.
+    pub owner: String,
     /// Higher goes first. A job shared by sweeps takes the highest.
     pub priority: i32,
     /// Stage names in the order in which they run.
@@ -40,6 +42,8 @@ pub struct NewJob {
     pub fan: Option<Digest>,
     /// How a lane runs the fan, as JSON, opaque here.
     pub fan_limits: Option<String>,
+    /// Whether it goes before others of its priority, as the first tool of its category: so that an evaluation can start early.
+    pub coverage: bool,
     /// Expected work in tokens.
     pub tokens: u64,
 }

@@ -134,6 +134,8 @@ pub struct WorkerView {
     pub lanes: Vec<Lane>,
     /// Jobs that it holds.
     pub held: u64,
+    /// Whether it takes no more jobs: an operator drains it, or it is on its way out.
+    pub draining: bool,
     /// Its last heartbeat.
     pub seen_at: Micros,
 }

@@ -1,25 +1,28 @@
 //! What the suites of the job table share: a small world of jobs, and checks that hold at every step.
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use coordinator_core::invariants::{JobFacts, broken, broken_between};
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::Counters;
 use coordinator_core::time::Micros;
 use coordinator_store::model::{
-    Artifact, Claim, Completion, Ending, Held, JobFilter, Lane, NewInput, NewJob, NewSession, NewSweep,
-    Offer, Source, Stamp,
+    Artifact, Beat, Claim, Commit, Completion, Ending, Held, JobFilter, Lane, NewInput, NewJob, NewSession,
+    NewSweep, Offer, RecordedCheckpoint, Source, Stamp,
 };
-use coordinator_store::{MemoryStore, SqliteStore, Store};
+use coordinator_store::{Leadership, MemoryStore, SqlStore, Store, StoreError};
 use proto::error::ErrorCode;
 use proto::id::{Digest, JobKey, LaneId, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Short deadlines, so that tests count in small numbers: seconds are microseconds' thousandfold.
 pub(crate) fn policy() -> Policy {
@@ -30,6 +33,9 @@ pub(crate) fn policy() -> Policy {
         tries: 3,
         backoff: Duration::from_micros(10),
         backoff_cap: Duration::from_micros(40),
+        max_halvings: 1,
+        stall_after: Duration::from_micros(10_000),
+        blame_limit: 2,
     }
 }
 
@@ -66,6 +72,7 @@ pub(crate) fn job(n: u8, fan: Option<u8>, tokens: u64, needs: &[u8]) -> NewJob {
         inputs,
         fan: fan.map(digest),
         fan_limits: fan.map(|_| "{\"slots\": 4}".into()),
+        coverage: false,
         tokens,
     }
 }
@@ -74,6 +81,7 @@ pub(crate) fn sweep(n: u8, jobs: Vec<NewJob>) -> NewSweep {
     NewSweep {
         name: format!("sweep {n}"),
         manifest_digest: digest(n),
+        owner: "me".into(),
         priority: 0,
         stages: vec!["pretrain".into(), "evaluate".into()],
         jobs,
@@ -92,11 +100,12 @@ pub(crate) fn session(name: &str, incarnation: &str) -> NewSession {
         host: "host".into(),
         version: "0".into(),
         lanes: vec![Lane { id: LaneId(0), device: "cpu".into() }],
+        leaving: false,
     }
 }
 
 pub(crate) fn claim(worker: WorkerId, fan: Option<u8>, free_slots: u32) -> Claim {
-    Claim { worker, lane: LaneId(0), fan: fan.map(digest), free_slots }
+    Claim { worker, lane: LaneId(0), fan: fan.map(digest), free_slots, prefetch: 0 }
 }
 
 pub(crate) fn completion(n: u8) -> Completion {
@@ -106,6 +115,7 @@ pub(crate) fn completion(n: u8) -> Completion {
         bytes: 10,
         metrics: json!({ "variant": "soft", "category": "simple", "correct": n, "total": 10 }),
         device_ms: 5,
+        blobs: vec![digest(n)],
     }
 }
 
@@ -162,9 +172,100 @@ pub(crate) async fn check(store: &dyn Store, before: &[JobFacts]) -> Vec<JobFact
     facts
 }
 
-/// The implementations under test. The folder lives as long as its database.
-pub(crate) async fn stores() -> Vec<(&'static str, Arc<dyn Store>, Option<tempfile::TempDir>)> {
-    let dir = tempfile::tempdir().unwrap();
-    let sqlite = SqliteStore::open(&dir.path().join("jobs.db"), policy()).await.unwrap();
-    vec![("memory", Arc::new(MemoryStore::new(policy())), None), ("sqlite", Arc::new(sqlite), Some(dir))]
+/// One call at a time, as most tests make them.
+#[async_trait]
+pub(crate) trait OneByOne {
+    async fn claim_one(&self, at: Stamp, claim: Claim) -> Result<Vec<Offer>, StoreError>;
+    async fn beat(&self, at: Stamp, worker: WorkerId, held: Vec<Held>) -> Result<Vec<Task>, StoreError>;
+    async fn commit(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        completion: Completion,
+    ) -> Result<Artifact, StoreError>;
+    async fn save(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        checkpoint: RecordedCheckpoint,
+    ) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl<T: Store + ?Sized> OneByOne for T {
+    async fn claim_one(&self, at: Stamp, claim: Claim) -> Result<Vec<Offer>, StoreError> {
+        self.claim(at, vec![claim]).await?.remove(0)
+    }
+
+    async fn beat(&self, at: Stamp, worker: WorkerId, held: Vec<Held>) -> Result<Vec<Task>, StoreError> {
+        let told = self.heartbeat(at, vec![Beat { worker, held, leaving: false }]).await?.remove(0)?;
+        Ok(told.fenced)
+    }
+
+    async fn commit(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        completion: Completion,
+    ) -> Result<Artifact, StoreError> {
+        self.complete(at, vec![Commit { worker, task, completion }]).await?.remove(0)
+    }
+
+    async fn save(
+        &self,
+        at: Stamp,
+        worker: WorkerId,
+        task: Task,
+        checkpoint: RecordedCheckpoint,
+    ) -> Result<(), StoreError> {
+        let blobs = vec![checkpoint.artifact.digest];
+        self.checkpoint(at, worker, task, checkpoint, blobs).await
+    }
+}
+
+/// A table under test.
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) store: Arc<dyn Store>,
+    /// Lives as long as its database.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// The implementations under test. Postgres where `QUIVER_TEST_POSTGRES` names a server (`tests/postgres` starts one), which CI must.
+pub(crate) async fn stores() -> Vec<Table> {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqlStore::sqlite(&folder.path().join("jobs.db"), policy()).await.unwrap();
+    let mut tables = vec![
+        Table { name: "memory", store: Arc::new(MemoryStore::new(policy())), _folder: None },
+        Table { name: "sqlite", store: Arc::new(sqlite), _folder: Some(folder) },
+    ];
+    if let Some(url) = database().await {
+        let leadership = lead(&url, "a").await;
+        assert_eq!(leadership.try_lead().await.unwrap(), Some(Term(1)));
+        tables.push(Table { name: "postgres", store: Arc::new(leadership.store(policy())), _folder: None });
+    }
+    tables
+}
+
+/// A coordinator's claim to lead over a database, by the name `name`.
+pub(crate) async fn lead(url: &str, name: &str) -> Arc<Leadership> {
+    Leadership::open(url, name.into(), format!("http://{name}"), Duration::from_secs(60)).await.unwrap()
+}
+
+/// A new database of the test server's, which ends with the server.
+pub(crate) async fn database() -> Option<String> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let Ok(server) = std::env::var("QUIVER_TEST_POSTGRES") else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "QUIVER_TEST_POSTGRES must be set in CI");
+        println!("skipped: no Postgres (tests/postgres starts one)");
+        return None;
+    };
+    let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    let create = AssertSqlSafe(format!("create database {name}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    Some(server.replacen("/postgres?", &format!("/{name}?"), 1))
 }

@@ -1,0 +1,102 @@
+//! Every SQL statement, one a file. The first line of a file states its guard: the condition without which the write must not happen, or
+//! what it reads. Both databases run the same statements; where one must say it in another way, that way lies in its own folder.
+
+macro_rules! queries {
+    ($($name:ident),+ $(,)?) => {
+        /// The statements of one database.
+        #[derive(Debug)]
+        pub(crate) struct Queries {
+            $(pub(super) $name: &'static str,)+
+        }
+
+        /// The statements as SQLite runs them.
+        pub(crate) static COMMON: Queries = Queries {
+            $($name: include_str!(concat!("queries/", stringify!($name), ".sql")),)+
+        };
+
+        impl Queries {
+            /// File name and text of each statement.
+            #[cfg(test)]
+            pub(super) fn all(&self) -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($name), self.$name)),+]
+            }
+        }
+    };
+}
+
+queries! {
+    artifacts_insert,
+    attempt_facts,
+    attempt_revive,
+    attempts_begin,
+    attempts_commit,
+    attempts_end,
+    candidates,
+    candidates_of_fan,
+    checkpoint_discard,
+    checkpoint_insert,
+    checkpoints_thin,
+    claim,
+    condemned_among,
+    events,
+    facts,
+    facts_attempts,
+    failures,
+    held_by_workers,
+    held_of_sweep,
+    inputs_insert,
+    job_artifacts,
+    job_fail,
+    job_revive,
+    jobs,
+    jobs_by_key,
+    jobs_cancel,
+    jobs_cancellable,
+    jobs_insert,
+    jobs_matching,
+    jobs_raise_priority,
+    jobs_retry,
+    jobs_retryable,
+    jobs_start,
+    jobs_succeed,
+    jobs_take_back,
+    lane_held,
+    lanes_live,
+    needs_met,
+    offer_checkpoints,
+    offer_inputs,
+    offers,
+    progress,
+    promote,
+    quotas,
+    quotas_exist,
+    ready_count,
+    results,
+    siblings,
+    stage_counters,
+    stages_insert,
+    sweep_by_id,
+    sweep_by_name,
+    sweep_counters,
+    sweep_end,
+    sweep_insert,
+    sweep_jobs_insert,
+    sweep_joinable,
+    sweep_reopen,
+    sweep_state,
+    sweeps,
+    sweeps_touched,
+    worker_drain,
+    worker_find,
+    worker_host,
+    worker_insert,
+    worker_lose,
+    worker_reopen,
+    workers,
+    stalled,
+    workers_blame,
+    workers_live,
+    workers_of,
+    workers_renew,
+    workers_supersede,
+}

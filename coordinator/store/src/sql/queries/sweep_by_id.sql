@@ -1,0 +1,2 @@
+-- reads: one sweep
+select id, name, state, created_at, finished_at from sweeps where id = $1

@@ -1,3 +1,0 @@
--- guard: the attempts live
-update attempts set ended_at = ?2, outcome = ?3, error_code = ?4
-where outcome is null and job in (select value from json_each(?1))

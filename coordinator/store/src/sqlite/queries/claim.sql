@@ -1,4 +1,0 @@
--- guard: the jobs are ready; the attempt grows
-update jobs
-set state = 'leased', attempt = attempt + 1, worker = ?2, lane = ?3, not_before = null, changed_at = ?4, term = ?5
-where id in (select value from json_each(?1)) and state = 'ready'

@@ -1,5 +1,0 @@
--- reads: a sweep's first failed jobs, found from what failed
-select j.id, j.label, s.stage, j.error_code, j.error
-from jobs j cross join sweep_jobs s on s.sweep = ?1 and s.job = j.id
-where j.state = 'failed'
-order by j.id limit ?2

@@ -1,2 +1,0 @@
--- reads: what a job committed
-select path, digest from job_artifacts where job = ?1

@@ -1,2 +1,0 @@
--- reads: which planned jobs exist
-select id, key, state from jobs where key in (select value from json_each(?1))

@@ -1,5 +1,0 @@
--- guard: the job has not ended
-update jobs
-set state = 'cancelled', worker = null, lane = null, not_before = null, finished_at = ?2, changed_at = ?2, term = ?3
-where id in (select value from json_each(?1)) and state in ('blocked', 'ready', 'leased', 'running', 'backoff')
-returning id

@@ -1,4 +1,0 @@
--- guard: job and attempt, held
-update jobs set state = 'ready', worker = null, lane = null, changed_at = ?2, term = ?3
-from (select value ->> 0 as job, value ->> 1 as attempt from json_each(?1)) t
-where jobs.id = t.job and jobs.attempt = t.attempt and jobs.state in ('leased', 'running')

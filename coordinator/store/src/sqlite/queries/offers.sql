@@ -1,6 +1,0 @@
--- reads: claimed jobs in the order of the claim
-select j.id, j.attempt, j.key, j.kind, j.label, j.spec, j.fan, j.fan_limits,
-    (select w.name from sweep_jobs s join sweeps w on w.id = s.sweep
-     where s.job = j.id and w.state = 'running' order by w.id desc limit 1) as sweep
-from json_each(?1) c join jobs j on j.id = c.value
-order by c.key

@@ -1,2 +1,0 @@
--- reads: where a sweep stands
-select state from sweeps where id = ?1

@@ -1,2 +1,0 @@
--- reads: whether a session is live
-select 1 from workers where id = ?1 and state = 'live'

@@ -1,0 +1,61 @@
+-- What a cluster needs: owners and quotas, drains, retries that remember, deletions in two steps, tokens.
+
+-- Who decides. A newcomer takes over by adding one to the term, once the holder's time is over.
+create table leader (
+    one bigint primary key check (one = 1),
+    term bigint not null,
+    holder text not null,
+    address text not null,
+    expires_at bigint not null
+);
+
+insert into leader (one, term, holder, address, expires_at) values (1, 0, '', '', 0);
+
+alter table sweeps add column owner text not null default '';
+
+-- `coverage` marks the first tool of each category: these go first, so that an evaluation can start early.
+-- `halvings` counts how often memory ran out; `avoid` names the machine where the job last failed by itself.
+alter table jobs add column owner text not null default '';
+alter table jobs add column coverage bigint not null default 0;
+alter table jobs add column halvings bigint not null default 0;
+alter table jobs add column avoid text;
+
+drop index jobs_ready;
+drop index jobs_ready_by_fan;
+create index jobs_ready on jobs (priority desc, coverage desc, tokens desc, id) where state = 'ready';
+create index jobs_ready_by_fan on jobs (fan, priority desc, coverage desc, tokens desc, id) where state = 'ready';
+
+-- When an attempt last went on; an attempt that stalls is taken back.
+alter table attempts add column progress_at bigint;
+alter table attempts add column trace text;
+
+-- `drain_grace_ms` is set while an operator wants the worker drained, `leaving` while the worker itself is on its way out.
+-- `blamed` counts jobs that failed on the worker and then succeeded elsewhere.
+alter table workers add column lane_count bigint not null default 0;
+alter table workers add column drain_grace_ms bigint;
+alter table workers add column leaving bigint not null default 0;
+alter table workers add column blamed bigint not null default 0;
+
+create table quotas (
+    owner text primary key,
+    max_lanes bigint not null check (max_lanes >= 0)
+);
+
+-- Blobs that are about to be deleted: no commit may name them.
+create table condemned (
+    digest text primary key,
+    term bigint not null,
+    at bigint not null
+);
+
+-- Bearer tokens; only their SHA-256 is kept.
+create table tokens (
+    id bigint generated always as identity primary key,
+    name text not null unique,
+    role text not null check (role in ('operator', 'viewer', 'worker')),
+    hash text not null unique,
+    created_at bigint not null,
+    revoked_at bigint
+);
+
+alter table events add column detail text;
