@@ -144,3 +144,15 @@ fn cause(status: &Status) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_a_host_and_may_lack_a_scheme() {
+        assert!(Fleet::endpoint("10.0.0.1:7700").is_ok());
+        let error = Fleet::endpoint("http://").unwrap_err().to_string();
+        assert!(error.starts_with("`coordinator`: `http://` is no address of a coordinator: "), "{error}");
+    }
+}

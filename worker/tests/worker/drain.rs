@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use crate::world::{Inside, World};
+use crate::world::World;
 use serde_json::json;
-
-/// A worker with a job that is computed and one that waits.
-async fn busy(world: &World, change: impl FnOnce(&mut worker::Worker)) -> Inside {
-    world.fleet.with(|table| {
-        table.prefetch = true;
-        table.ready.extend([world.offer(1, json!({})), world.offer(2, json!({}))]);
-    });
-    let inside = world.inside(change);
-    world.fleet.until("a running job", |table| table.running() == [1].into()).await;
-    world.fleet.until("a waiting job", |table| table.waiting() == [2].into()).await;
-    inside
-}
 
 #[tokio::test]
 async fn the_coordinator_drains_a_worker_and_calls_it_off() {
     let world = World::new().await;
-    let inside = busy(&world, |_| {}).await;
+    let inside = world.busy(|_| {}).await;
     world.fleet.with(|table| table.drain = Some(600_000));
     world.fleet.until("a drain", |table| table.draining).await;
     world.fleet.until("the waiting job back", |table| table.released() == [2]).await;
@@ -45,7 +33,7 @@ async fn the_coordinator_drains_a_worker_and_calls_it_off() {
 #[tokio::test]
 async fn a_job_goes_on_when_the_drain_is_called_off_before_it_is_saved() {
     let world = World::new().await;
-    let inside = busy(&world, |_| {}).await;
+    let inside = world.busy(|_| {}).await;
     world.fleet.with(|table| table.drain = Some(600_000));
     inside.puppets.until("a wish for a checkpoint", |play| play.is_asked_to_save(1)).await;
     world.fleet.with(|table| table.drain = None);
@@ -61,7 +49,7 @@ async fn a_job_goes_on_when_the_drain_is_called_off_before_it_is_saved() {
 #[tokio::test]
 async fn a_job_that_ends_within_the_grace_ends() {
     let world = World::new().await;
-    let inside = busy(&world, |worker| worker.settings.drain_grace = Duration::from_secs(600)).await;
+    let inside = world.busy(|worker| worker.settings.drain_grace = Duration::from_secs(600)).await;
     inside.puppets.progress(1, 1, 100);
     inside.puppets.progress(1, 99, 100);
     world
@@ -81,7 +69,7 @@ async fn a_job_that_ends_within_the_grace_ends() {
 #[tokio::test]
 async fn what_is_left_when_the_grace_is_over_goes_back_as_it_is() {
     let world = World::new().await;
-    let inside = busy(&world, |worker| worker.settings.drain_grace = Duration::from_millis(300)).await;
+    let inside = world.busy(|worker| worker.settings.drain_grace = Duration::from_millis(300)).await;
     inside.exit.drain();
     let puppets = inside.puppets.clone();
     inside.end().await.unwrap();
@@ -92,11 +80,11 @@ async fn what_is_left_when_the_grace_is_over_goes_back_as_it_is() {
 #[tokio::test]
 async fn a_worker_leaves_before_its_time_limit() {
     let world = World::new().await;
-    let inside = busy(&world, |worker| {
+    let change = |worker: &mut worker::Worker| {
         worker.settings.drain_grace = Duration::from_secs(10);
-        worker.settings.time_limit = Some(Duration::from_millis(10_500));
-    });
-    let inside = inside.await;
+        worker.settings.time_limit = Some(Duration::from_secs(12));
+    };
+    let inside = world.busy(change).await;
     inside.puppets.until("a wish for a checkpoint", |play| play.is_asked_to_save(1)).await;
     inside.puppets.save(1, 5);
     inside.end().await.unwrap();

@@ -11,12 +11,12 @@ async fn a_runner_that_hangs_is_killed_and_other_lanes_go_on() {
     let world = World::new().await;
     let mut hanging = world.fan_offer(1, "f");
     hanging.spec = json!({"do": "hang", "gate": world.path("1"), "note": world.path("note")}).to_string();
-    world.fleet.with(|table| {
-        table.ready.extend([hanging, world.fan_offer(2, "f"), world.fan_offer(3, "g")]);
-    });
+    world.fleet.with(|table| table.ready.extend([hanging, world.fan_offer(3, "g")]));
     let mut command = world.command("cpu");
     let _worker =
         world.start(command.args(["--device", "cpu:1"]).env("QUIVER_WORKER__STOP_TIMEOUT", "300ms"));
+    world.fleet.until("a job in each lane", |table| table.running() == [1, 3].into()).await;
+    world.fleet.with(|table| table.ready.push_back(world.fan_offer(2, "f")));
     world.fleet.until("three jobs", |table| table.running() == [1, 2, 3].into()).await;
     world.open("1");
     world.fleet.with(|table| table.stop.insert(1));
@@ -40,14 +40,8 @@ async fn a_runner_that_hangs_is_killed_and_other_lanes_go_on() {
 #[tokio::test]
 async fn a_job_that_a_hanging_runner_never_began_starts_in_the_next() {
     let world = World::new().await;
-    world.fleet.with(|table| {
-        table.prefetch = true;
-        table.ready.extend([world.offer(1, json!({})), world.offer(2, json!({}))]);
-    });
-    let inside = world.inside(|worker| worker.settings.stop_timeout = Duration::from_millis(200));
+    let inside = world.busy(|worker| worker.settings.stop_timeout = Duration::from_millis(200)).await;
     let puppets = &inside.puppets;
-    world.fleet.until("a running job", |table| table.running() == [1].into()).await;
-    world.fleet.until("a waiting job", |table| table.waiting() == [2].into()).await;
     puppets.hang(true);
     world.fleet.with(|table| table.stop.insert(1));
     puppets.until("a start that is not answered", |play| play.starts() == [1, 2]).await;

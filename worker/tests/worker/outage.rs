@@ -14,13 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn an_outage_stops_commits_and_nothing_else() {
     let world = World::new().await;
-    world.fleet.with(|table| {
-        table.prefetch = true;
-        table.ready.extend([world.offer(1, json!({})), world.offer(2, json!({}))]);
-    });
-    let inside = world.inside(|_| {});
-    world.fleet.until("a running job", |table| table.running() == [1].into()).await;
-    world.fleet.until("a waiting job", |table| table.waiting() == [2].into()).await;
+    let inside = world.busy(|_| {}).await;
     world.fleet.with(|table| table.away = true);
     inside.puppets.save(1, 1);
     inside.puppets.finish(1);

@@ -11,9 +11,11 @@ async fn a_slot_is_refilled_at_once_while_calls_for_jobs_take_half_a_second() {
     let world = World::new().await;
     world.fleet.with(|table| {
         (table.prefetch, table.acquire_takes) = (true, Duration::from_millis(500));
-        table.ready.extend((1..=6).map(|job| world.offer(job, json!({}))));
+        table.ready.push_back(world.offer(1, json!({})));
     });
     let inside = world.inside(|_| {});
+    inside.puppets.started(1).await;
+    world.fleet.with(|table| table.ready.extend((2..=6).map(|job| world.offer(job, json!({})))));
     for job in 1..=6 {
         inside.puppets.started(job).await;
         if job < 6 {
@@ -50,11 +52,13 @@ async fn slots_are_refilled_from_the_same_fan_and_others_wait_for_an_empty_lane(
     puppets.started(5).await;
     puppets.finish(2);
     world.fleet.until("the second commit", |table| table.is_completed(2)).await;
-    assert_eq!(puppets.with(|play| play.starts()), [1, 2, 5], "the fan still runs");
+    // Either of the first two may be ready first.
+    let starts = || puppets.with(|play| play.starts().split_off(2));
+    assert_eq!(starts(), [5], "the fan still runs");
     puppets.finish(5);
     puppets.started(3).await;
     world.fleet.until("the third commit", |table| table.is_completed(5)).await;
-    assert_eq!(puppets.with(|play| play.starts()), [1, 2, 5, 3], "a job alone waits");
+    assert_eq!(starts(), [5, 3], "a job alone waits");
     puppets.finish(3);
     puppets.started(4).await;
     puppets.finish(4);
@@ -89,13 +93,7 @@ async fn nothing_is_held_ready_while_the_end_of_a_job_is_far() {
 #[tokio::test]
 async fn what_a_dead_runner_had_not_begun_is_kept() {
     let world = World::new().await;
-    world.fleet.with(|table| {
-        table.prefetch = true;
-        table.ready.extend([world.offer(1, json!({})), world.offer(2, json!({}))]);
-    });
-    let inside = world.inside(|_| {});
-    inside.puppets.started(1).await;
-    world.fleet.until("the next job in the worker", |table| table.waiting() == [2].into()).await;
+    let inside = world.busy(|_| {}).await;
     inside.puppets.die();
     inside.puppets.started(2).await;
     inside.puppets.finish(2);

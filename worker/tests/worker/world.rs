@@ -126,6 +126,19 @@ impl World {
         Inside { puppets, metrics, exit, ended }
     }
 
+    /// A worker in this process with job 1, which it computes, and job 2, which it holds ready.
+    pub(crate) async fn busy(&self, change: impl FnOnce(&mut Worker)) -> Inside {
+        self.fleet.with(|table| {
+            table.prefetch = true;
+            table.ready.push_back(self.offer(1, json!({})));
+        });
+        let inside = self.inside(change);
+        self.fleet.until("a running job", |table| table.running() == [1].into()).await;
+        self.fleet.with(|table| table.ready.push_back(self.offer(2, json!({}))));
+        self.fleet.until("a waiting job", |table| table.waiting() == [2].into()).await;
+        inside
+    }
+
     pub(crate) fn worker(&self) -> Process {
         self.start(self.command("cpu").arg("--exit-with-parent"))
     }
