@@ -27,7 +27,6 @@ enum Command {
     /// SIGTERM, SIGINT and SIGUSR1 drain: no more jobs are taken, running ones end, or are saved and given back. A second SIGTERM or
     /// SIGINT ends at once. Exit codes: 0 left in good order, 1 cannot begin or go on, 2 wrong command line, 3 the coordinator was away
     /// for too long, 4 a newer worker of the same name has taken the place, 5 left with jobs not given back.
-    #[command(verbatim_doc_comment)]
     Run(Run),
 }
 
