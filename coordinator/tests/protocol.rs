@@ -96,7 +96,8 @@ impl World {
     }
 
     async fn submit(&mut self, manifest: &str) -> v1::SubmitReply {
-        let request = v1::PlanRequest { manifest: manifest.into(), folder: ".".into(), file: "demo".into() };
+        let request =
+            v1::PlanRequest { manifest: manifest.into(), file: "demo".into(), ..Default::default() };
         self.operator.submit(request).await.unwrap().into_inner()
     }
 
@@ -280,7 +281,7 @@ async fn a_cancelled_job_is_stopped_and_can_be_retried() {
     let sweep = world.submit("only").await.sweep;
     let worker = world.register("w", vec![]).await.worker;
     let task = world.next_job(worker).await.task.unwrap();
-    let select = v1::SelectRequest { sweep: "demo".into(), jobs: vec![] };
+    let select = v1::SelectRequest { sweep: "demo".into(), ..Default::default() };
     assert_eq!(world.operator.cancel(select.clone()).await.unwrap().into_inner().changed, 1);
     let directives = world.heartbeat(worker, task, 1).await.unwrap();
     assert_eq!((directives[0].task, directives[0].kind()), (Some(task), v1::directive::Kind::Stop));
@@ -359,5 +360,62 @@ async fn messages_without_sense_are_refused_with_their_field() {
     assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "demo:0: empty"));
     let stale = v1::HeartbeatRequest { term: 9, ..Default::default() };
     assert_eq!(reason(&world.fleet.heartbeat(stale).await.unwrap_err()), Some(Reason::StaleTerm));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn operators_select_by_what_jobs_are_and_see_before_they_change() {
+    let (_dir, database) = folder();
+    let mut world = World::start(&database).await;
+    world.submit("first\nsecond\nthird first").await;
+    let worker = world.register("w", vec![]).await.worker;
+    let task = world.next_job(worker).await.task.unwrap();
+    world.heartbeat(worker, task, 1).await.unwrap();
+    world.clock.advance(Duration::from_secs(7));
+    let select = v1::SelectRequest { sweep: "demo".into(), ..Default::default() };
+    let preview = v1::SelectRequest { preview: true, ..select.clone() };
+    let seen = world.operator.cancel(preview).await.unwrap().into_inner();
+    assert_eq!((seen.changed, seen.states["running"], seen.running_s), (3, 1, 7.0));
+    let some = v1::SelectRequest { label: "?hird".into(), ..select.clone() };
+    assert_eq!(world.operator.cancel(some).await.unwrap().into_inner().changed, 1);
+    let none = v1::SelectRequest { error_code: "data".into(), ..select.clone() };
+    assert_eq!(world.operator.cancel(none).await.unwrap().into_inner().changed, 0, "none is not all");
+    let wrong = v1::SelectRequest { error_code: "dta".into(), ..select };
+    let refused = world.operator.cancel(wrong).await.unwrap_err();
+    assert!(refused.message().contains("error_code"), "{refused}");
+    let explained = world.operator.explain(v1::ExplainRequest { job: task.job }).await.unwrap().into_inner();
+    assert_eq!(explained.lines, ["w computes it since 7 s; it last went on 7 s ago"]);
+    let unknown = world.operator.explain(v1::ExplainRequest { job: 99 }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_drained_worker_is_told_so_and_the_journal_tells_everything() {
+    let (_dir, database) = folder();
+    let mut world = World::start(&database).await;
+    world.submit("only").await;
+    let worker = world.register("w", vec![]).await.worker;
+    let drain = v1::DrainRequest { worker: "w".into(), grace_ms: 5_000, off: false };
+    world.operator.drain(drain.clone()).await.unwrap();
+    assert!(world.acquire(worker, Duration::ZERO).await.is_empty());
+    let beat = v1::HeartbeatRequest { term: 1, worker, ..Default::default() };
+    let told = world.fleet.heartbeat(beat).await.unwrap().into_inner();
+    assert_eq!((told.drain, told.drain_grace_ms), (true, 5_000));
+    world.operator.drain(v1::DrainRequest { off: true, ..drain.clone() }).await.unwrap();
+    let task = world.next_job(worker).await.task.unwrap();
+    let unknown = v1::DrainRequest { worker: "x".into(), ..drain };
+    assert_eq!(world.operator.drain(unknown).await.unwrap_err().code(), Code::NotFound);
+
+    let all = v1::EventsRequest { after: 0, follow: true };
+    let mut journal = world.operator.events(all).await.unwrap().into_inner();
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        kinds.push(journal.message().await.unwrap().unwrap().kind);
+    }
+    assert_eq!(kinds, ["job.ready", "sweep.running", "job.leased"]);
+    world.complete(worker, task, 1).await.unwrap();
+    let next = journal.message().await.unwrap().unwrap();
+    assert_eq!((next.kind.as_str(), next.job, next.attempt), ("job.succeeded", task.job, 1));
     world.stop().await;
 }

@@ -127,6 +127,18 @@ named_states! {
     }
 }
 
+named_states! {
+    /// What a bearer token allows.
+    Role, UnknownRole, "a role" {
+        /// Everything.
+        Operator = "operator",
+        /// To look, not to change.
+        Viewer = "viewer",
+        /// What a worker does.
+        Worker = "worker",
+    }
+}
+
 impl SweepState {
     /// Whether the sweep is over.
     pub const fn is_terminal(self) -> bool {

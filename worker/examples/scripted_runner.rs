@@ -1,8 +1,9 @@
 //! The smallest runner: an example of the pipe, and the double that the worker's tests drive. A job's spec is its script:
 //!
-//! `{"do": "finish" | "fail" | "die", "gate": PATH, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that text if asked,
-//! write this process's id to `note`, wait until the file `gate` exists, then do what it says. All of it is optional: any other job
-//! finishes at once. The result holds the inputs' files and the checkpoint from which the job resumed.
+//! `{"do": "finish" | "fail" | "die" | "hang", "gate": PATH, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that text, write
+//! this process's id to `note`, wait until the file `gate` exists, then do what it says. All of it is optional: any other job finishes
+//! at once. A job that hangs takes the whole process with it. Asked for a checkpoint, a job that waits writes one with the text `asked`.
+//! The result holds the inputs' files and the checkpoint from which the job resumed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -45,7 +46,12 @@ fn main() -> Result<(), Failed> {
         match commands.recv_timeout(Duration::from_millis(5)) {
             Ok(ToRunner::Start(start)) => begin(start, &mut running)?,
             Ok(ToRunner::Stop { task }) => drop(running.remove(&task)),
-            Ok(ToRunner::Checkpoint { .. }) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(ToRunner::Checkpoint { task }) => {
+                if let Some(Running { start, .. }) = running.get(&task) {
+                    checkpoint(start, 2, "asked")?;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
         let open = |r: &Running| r.script.gate.as_ref().is_none_or(|gate| gate.exists());
@@ -85,13 +91,17 @@ fn begin(start: Start, running: &mut BTreeMap<Task, Running>) -> Result<(), Fail
         std::fs::write(note, std::process::id().to_string())?;
     }
     if let Some(text) = &script.checkpoint {
-        let path = start.scratch.join("checkpoint-1");
-        std::fs::create_dir_all(&path)?;
-        std::fs::write(path.join("state"), text)?;
-        send(&FromRunner::Checkpoint { task, step: 1, path })?;
+        checkpoint(&start, 1, text)?;
     }
     running.insert(task, Running { start, script });
     Ok(())
+}
+
+fn checkpoint(start: &Start, step: u64, text: &str) -> Result<(), Failed> {
+    let path = start.scratch.join(format!("checkpoint-{step}"));
+    std::fs::create_dir_all(&path)?;
+    std::fs::write(path.join("state"), text)?;
+    send(&FromRunner::Checkpoint { task: start.task, step, path })
 }
 
 fn end(start: Start, script: &Script) -> Result<(), Failed> {
@@ -104,6 +114,9 @@ fn end(start: Start, script: &Script) -> Result<(), Failed> {
             writeln!(std::io::stderr(), "illegal memory access")?;
             std::process::exit(9)
         }
+        "hang" => loop {
+            std::thread::park();
+        },
         _ => {
             let output = start.scratch.join("output");
             std::fs::create_dir_all(&output)?;

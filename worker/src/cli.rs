@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use proto_kit::{config, telemetry};
 use serde::Serialize;
+use worker::{Error, Exit, Settings, Worker};
 
-use crate::config::Settings;
-use crate::node;
+use crate::signals;
 
 /// Runs jobs of a coordinator on this machine's devices.
 #[derive(Debug, Parser)]
@@ -22,7 +22,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Join a coordinator and work until told to stop.
+    /// Join a coordinator and work until told to leave.
+    ///
+    /// SIGTERM, SIGINT and SIGUSR1 drain: no more jobs are taken, running ones end, or are saved and given back. A second SIGTERM or
+    /// SIGINT ends at once. Exit codes: 0 left in good order, 1 cannot begin or go on, 2 wrong command line, 3 the coordinator was away
+    /// for too long, 4 a newer worker of the same name has taken the place, 5 left with jobs not given back.
     Run(Run),
 }
 
@@ -61,6 +65,14 @@ struct Flags {
     #[arg(long, value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "text")]
     connect_timeout: Option<Duration>,
+    /// How long this process may run, such as what is left of a batch job's time; it drains early enough to have left by then.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "text")]
+    time_limit: Option<Duration>,
+    /// How long a drain before leaving may take: running jobs that would end within it end, the others are saved and given back.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    #[serde(serialize_with = "text")]
+    drain_grace: Option<Duration>,
 }
 
 fn text<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -77,7 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _unwritable_stderr = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref().map_or(ExitCode::FAILURE, |error: &Error| error.exit_code().into())
         }
     }
 }
@@ -86,7 +98,14 @@ fn run(args: Run) -> anyhow::Result<()> {
     let settings: Settings = config::load_section("worker", args.config.as_deref(), args.flags)?;
     telemetry::init(settings.log_format, &settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(node::run(settings, args.exit_with_parent));
+    let done = runtime.block_on(async {
+        let exit = Exit::default();
+        tokio::spawn(signals::listen(&exit)?);
+        if args.exit_with_parent {
+            tokio::spawn(signals::parent(exit.clone()));
+        }
+        Ok(Worker::new(settings)?.run(exit).await?)
+    });
     // A read of standard input may still hang in the runtime's own thread; nobody waits for it.
     runtime.shutdown_background();
     done

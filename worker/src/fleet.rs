@@ -1,6 +1,6 @@
 //! The coordinator as a worker sees it: unary calls with deadlines, and what a failed call means.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::time::Duration;
 
 use proto::error::Reason;
@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
+use crate::error::Error;
+
 /// How long a call may take, besides the time that it asked to wait.
 const CALL: Duration = Duration::from_secs(10);
 /// Largest answer that is read: one offer may name thousands of inputs.
@@ -17,7 +19,7 @@ const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// No answer, or one that says to come back later. Trying again is safe and may help.
     #[error("cannot reach the coordinator at {url}: {cause}")]
     Unreachable {
@@ -34,9 +36,9 @@ pub(crate) enum CallError {
     Rejected(String),
 }
 
-/// A client. Clones share the connection, which opens itself again.
+/// A client. Clones share the channel, which connects with the first call and again after each loss.
 #[derive(Clone, Debug)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     client: FleetClient<Channel>,
     url: String,
 }
@@ -52,16 +54,31 @@ macro_rules! unary {
 }
 
 impl Fleet {
-    /// A client of the coordinator at `url`. Connects with the first call.
-    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+    /// A client of the coordinator at `url`, over the network.
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn connect(url: &str) -> Result<Self, Error> {
+        Ok(Self::over(Self::endpoint(url)?.connect_lazy(), url))
+    }
+
+    /// Address, deadlines and keep-alive of a channel to the coordinator at `url`. A simulation joins it with a connector of its own
+    /// (`connect_with_connector_lazy`) and hands the channel to [`Fleet::over`].
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn endpoint(url: &str) -> Result<Endpoint, Error> {
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let endpoint = Endpoint::from_shared(with_scheme)
-            .map_err(|error| anyhow::anyhow!("`{url}` is no address of a coordinator: {error}"))?
-            .connect_timeout(CALL)
-            .http2_keep_alive_interval(CALL)
-            .keep_alive_timeout(CALL);
-        let client = FleetClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { client, url: url.to_owned() })
+        let endpoint = Endpoint::from_shared(with_scheme).map_err(|error| {
+            Error::Setting(format!("`coordinator`: `{url}` is no address of a coordinator: {error}"))
+        })?;
+        Ok(endpoint.connect_timeout(CALL).http2_keep_alive_interval(CALL).keep_alive_timeout(CALL))
+    }
+
+    /// A client over a channel that connects again by itself; `url` names the coordinator in messages.
+    pub fn over(channel: Channel, url: &str) -> Self {
+        let client = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Self { client, url: url.to_owned() }
     }
 
     unary! {
@@ -126,4 +143,16 @@ fn cause(status: &Status) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_a_host_and_may_lack_a_scheme() {
+        assert!(Fleet::endpoint("10.0.0.1:7700").is_ok());
+        let error = Fleet::endpoint("http://").unwrap_err().to_string();
+        assert!(error.starts_with("`coordinator`: `http://` is no address of a coordinator: "), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The attempts that this worker holds, from their offer to their end. Heartbeats list them; whoever works on one watches its token.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proto::id::{Attempt, JobId};
 use proto::pipe::Task;
@@ -9,11 +9,14 @@ use proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
+
 /// All held attempts.
 #[derive(Debug)]
 pub(crate) struct Held {
     attempts: Mutex<BTreeMap<Task, Entry>>,
     dropped: watch::Sender<()>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -23,43 +26,47 @@ struct Entry {
     dropped: CancellationToken,
 }
 
-impl Default for Held {
-    fn default() -> Self {
-        Self { attempts: Mutex::default(), dropped: watch::channel(()).0 }
-    }
-}
-
 impl Held {
+    /// Nothing is held yet. The gauges of `metrics` follow.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { attempts: Mutex::default(), dropped: watch::channel(()).0, metrics }
+    }
+
     /// Takes an attempt in. Its token is cancelled when the coordinator drops it.
     pub(crate) fn insert(&self, task: Task) -> CancellationToken {
         let dropped = CancellationToken::new();
         let entry = Entry { running: false, progress: None, dropped: dropped.clone() };
-        self.lock().insert(task, entry);
+        self.with(|attempts| attempts.insert(task, entry));
         dropped
     }
 
     /// Notes that a runner computes an attempt.
     pub(crate) fn started(&self, task: Task) {
-        if let Some(entry) = self.lock().get_mut(&task) {
-            entry.running = true;
-        }
+        self.with(|attempts| {
+            if let Some(entry) = attempts.get_mut(&task) {
+                entry.running = true;
+            }
+        });
     }
 
     /// Notes how far an attempt is.
     pub(crate) fn progressed(&self, task: Task, progress: v1::Progress) {
-        if let Some(entry) = self.lock().get_mut(&task) {
-            entry.progress = Some(progress);
-        }
+        self.with(|attempts| {
+            if let Some(entry) = attempts.get_mut(&task) {
+                entry.progress = Some(progress);
+            }
+        });
     }
 
     /// Forgets an attempt that has ended.
     pub(crate) fn remove(&self, task: Task) {
-        self.lock().remove(&task);
+        self.with(|attempts| attempts.remove(&task));
     }
 
     /// Ends an attempt that the coordinator no longer wants.
     pub(crate) fn drop_task(&self, task: Task) {
-        if let Some(entry) = self.lock().remove(&task) {
+        if let Some(entry) = self.with(|attempts| attempts.remove(&task)) {
+            self.metrics.jobs_dropped.add(1);
             tracing::info!(job = %task.job, attempt = %task.attempt, "the coordinator dropped an attempt");
             entry.dropped.cancel();
             self.dropped.send_replace(());
@@ -73,7 +80,7 @@ impl Held {
 
     /// What a registration says.
     pub(crate) fn tasks(&self) -> Vec<v1::Task> {
-        self.lock().keys().map(|task| message(*task)).collect()
+        self.with(|attempts| attempts.keys().map(|task| message(*task)).collect())
     }
 
     /// What a heartbeat says.
@@ -83,11 +90,15 @@ impl Held {
             running: entry.running,
             progress: entry.progress,
         };
-        self.lock().iter().map(held).collect()
+        self.with(|attempts| attempts.iter().map(held).collect())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, Entry>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Task, Entry>) -> T) -> T {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = work(&mut attempts);
+        self.metrics.jobs_held.set(attempts.len());
+        self.metrics.jobs_running.set(attempts.values().filter(|entry| entry.running).count());
+        value
     }
 }
 

@@ -1,17 +1,7 @@
-//! The worker: one process per node. It keeps a session with the coordinator, brings inputs to the node, drives one runner process per
-//! device, and uploads and commits what the runners write. It knows no tensors.
+//! The worker's program: the command line and signals around the library.
 
 mod cli;
-mod config;
-mod fleet;
-mod held;
-mod inputs;
-mod lane;
-mod node;
-mod offer;
-mod outbox;
-mod process;
-mod session;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
 use proto::id::JobKey;
 use proto::pipe::Task;
 use proto::v1;
@@ -10,6 +9,20 @@ use serde_json::Value;
 use worker_artifacts::ArtifactRef;
 
 use crate::held;
+
+/// A field of an offer that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub(crate) struct OfferError {
+    field: String,
+    reason: String,
+}
+
+impl OfferError {
+    fn of(field: &str, reason: impl ToString) -> Self {
+        Self { field: field.to_owned(), reason: reason.to_string() }
+    }
+}
 
 /// A job to run.
 #[derive(Clone, Debug)]
@@ -28,6 +41,8 @@ pub(crate) struct Assignment {
     pub(crate) checkpoint: Option<ArtifactRef>,
     /// How often memory ran out in earlier attempts.
     pub(crate) halvings: u32,
+    /// The fan that it can share a lane with; empty for none.
+    pub(crate) fan: String,
     /// How the lane runs its fan.
     pub(crate) fan_limits: Option<Value>,
     /// Jobs that its lane can hold beside each other: the fan's slots, or one.
@@ -39,39 +54,40 @@ impl Assignment {
     ///
     /// # Errors
     /// When a field makes no sense, with its name.
-    pub(crate) fn read(task: Task, offer: &v1::Offer) -> anyhow::Result<Self> {
-        let input = |input: &v1::Input| -> anyhow::Result<_> {
-            let artifact =
-                input.artifact.as_ref().with_context(|| format!("input `{}` has no artifact", input.name))?;
-            Ok((input.name.clone(), reference(artifact)?))
+    pub(crate) fn read(task: Task, offer: &v1::Offer) -> Result<Self, OfferError> {
+        let input = |input: &v1::Input| {
+            let missing = || OfferError::of("inputs", format!("`{}` has no artifact", input.name));
+            Ok((input.name.clone(), reference(input.artifact.as_ref().ok_or_else(missing)?)?))
         };
         let fan_limits: Option<Value> = match offer.fan_limits.as_str() {
             "" => None,
-            text => Some(serde_json::from_str(text).context("fan_limits")?),
+            text => Some(serde_json::from_str(text).map_err(|error| OfferError::of("fan_limits", error))?),
         };
         let slots = match &fan_limits {
-            Some(limits) if !offer.fan.is_empty() => {
-                let slots = limits
-                    .get("slots")
-                    .and_then(Value::as_u64)
-                    .context("fan_limits has no whole number `slots`")?;
-                usize::try_from(slots).context("fan_limits.slots")?
-            }
+            Some(limits) if !offer.fan.is_empty() => slots(limits)?,
             _ => 1,
         };
-        ensure!(slots >= 1, "fan_limits.slots is 0");
         Ok(Self {
             task,
-            key: offer.key.parse().context("key")?,
-            spec: serde_json::from_str(&offer.spec).context("spec")?,
+            key: offer.key.parse().map_err(|error| OfferError::of("key", error))?,
+            spec: serde_json::from_str(&offer.spec).map_err(|error| OfferError::of("spec", error))?,
             role: if offer.role.is_empty() { offer.kind.clone() } else { offer.role.clone() },
-            inputs: offer.inputs.iter().map(input).collect::<anyhow::Result<_>>()?,
+            inputs: offer.inputs.iter().map(input).collect::<Result<_, _>>()?,
             checkpoint: offer.checkpoint.as_ref().map(reference).transpose()?,
             halvings: offer.halvings,
+            fan: offer.fan.clone(),
             fan_limits,
             slots,
         })
     }
+}
+
+/// The slots in the limits of a fan.
+fn slots(limits: &Value) -> Result<usize, OfferError> {
+    let slots = limits.get("slots").and_then(Value::as_u64).and_then(|slots| usize::try_from(slots).ok());
+    slots
+        .filter(|slots| *slots >= 1)
+        .ok_or_else(|| OfferError::of("fan_limits", "`slots` is no whole number above 0"))
 }
 
 /// The task of an offer; without one nothing can even be refused.
@@ -80,8 +96,8 @@ pub(crate) fn task_of(offer: &v1::Offer) -> Option<Task> {
 }
 
 /// A reference from a message.
-fn reference(artifact: &v1::Artifact) -> anyhow::Result<ArtifactRef> {
-    let digest = artifact.digest.parse().with_context(|| format!("artifact {}", artifact.path))?;
+fn reference(artifact: &v1::Artifact) -> Result<ArtifactRef, OfferError> {
+    let digest = artifact.digest.parse().map_err(|error| OfferError::of(&artifact.path, error))?;
     Ok(ArtifactRef { path: artifact.path.clone(), digest })
 }
 

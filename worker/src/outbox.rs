@@ -10,11 +10,12 @@ use proto::pipe::Task;
 use proto::v1;
 use proto_kit::retry::{Backoff, retry};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use worker_artifacts::{ArtifactError, ArtifactRef, Committed, Record};
 
 use crate::fleet::CallError;
+use crate::folder::remove;
 use crate::held;
 use crate::node::Node;
 use crate::offer::{self, Assignment};
@@ -22,6 +23,13 @@ use crate::session::Ticket;
 
 /// How long a store that fails is tried again before the attempt fails.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a result, which took long to compute.
+const RESULT_PATIENCE: Duration = Duration::from_secs(600);
+/// How long condemned objects are uploaded again before the attempt fails.
+const CONDEMNED_PATIENCE: Duration = Duration::from_secs(600);
+/// How long an upload may wait for its commit. After that its objects are looked up again: the garbage collector might have taken one
+/// that no commit names yet.
+const FRESH: Duration = Duration::from_secs(300);
 
 /// A result that lies in a folder.
 #[derive(Debug)]
@@ -71,6 +79,18 @@ enum GaveUp {
     Unwanted(String),
     /// The coordinator will never accept it.
     Rejected(String),
+    /// The garbage collector is about to delete an object of it.
+    Condemned(String),
+    /// It waited for too long.
+    Late,
+}
+
+/// Why files were not published.
+enum Unpublished {
+    /// Nobody wants them any more.
+    Unwanted(String),
+    /// They could not be stored, or will never be accepted.
+    Failed(Failure),
 }
 
 impl Node {
@@ -93,35 +113,21 @@ impl Node {
     /// Uploads a checkpoint and records it. One that cannot be saved costs only time.
     pub(crate) async fn save(&self, job: &Assignment, runner: String, step: u64, folder: PathBuf) {
         let record = record(job, "checkpoint", Value::Object(serde_json::Map::new()), runner);
-        let uploaded = async {
-            let _turn = self.uploads.acquire().await;
-            tolerant(self.seed, || self.artifacts.commit_checkpoint(&record, step, &folder)).await
+        let upload = || tolerant(self.seed, || self.artifacts.commit_checkpoint(&record, step, &folder));
+        let tell = |Ticket { term, worker }, Committed { artifact, blobs, .. }| {
+            let (task, artifact) = (Some(held::message(job.task)), Some(offer::message(&artifact)));
+            let blobs = blobs.iter().map(Digest::to_string).collect();
+            self.fleet.checkpointed(v1::CheckpointedRequest { term, worker, task, step, artifact, blobs })
         };
-        match uploaded.await {
-            Ok(Committed { artifact, blobs, .. }) => {
-                let blobs: Vec<_> = blobs.iter().map(Digest::to_string).collect();
-                let recorded = self
-                    .deliver(|Ticket { term, worker }| {
-                        let (task, artifact) =
-                            (Some(held::message(job.task)), Some(offer::message(&artifact)));
-                        self.fleet.checkpointed(v1::CheckpointedRequest {
-                            term,
-                            worker,
-                            task,
-                            step,
-                            artifact,
-                            blobs: blobs.clone(),
-                        })
-                    })
-                    .await;
-                match recorded {
-                    Ok(_) => tracing::debug!(step, "checkpoint recorded"),
-                    Err(GaveUp::Unwanted(why) | GaveUp::Rejected(why)) => {
-                        tracing::debug!(step, why, "checkpoint dropped")
-                    }
-                }
+        match self.publish(upload, tell).await {
+            Ok(_) => {
+                self.metrics.checkpoints_recorded.add(1);
+                tracing::debug!(step, "checkpoint recorded");
             }
-            Err(error) => tracing::warn!(%error, step, "a checkpoint could not be saved"),
+            Err(Unpublished::Unwanted(why)) => tracing::debug!(step, why, "checkpoint dropped"),
+            Err(Unpublished::Failed(failure)) => {
+                tracing::warn!(error = failure.message, step, "a checkpoint could not be saved");
+            }
         }
         remove(folder).await;
     }
@@ -129,65 +135,100 @@ impl Node {
     async fn upload_and_complete(&self, job: &Assignment, finished: Finished) -> Result<(), Failure> {
         let Finished { output, metrics, device_ms, runner } = finished;
         let record = record(job, &job.role, metrics, runner);
-        let Committed { artifact, bytes, blobs } = {
-            let _turn = self.uploads.acquire().await;
-            tolerant(self.seed, || self.artifacts.commit_folder(&record, &output)).await?
-        };
         let metrics = record.metrics.to_string();
-        let blobs: Vec<_> = blobs.iter().map(Digest::to_string).collect();
-        let committed = self
-            .deliver(|Ticket { term, worker }| {
-                let request = v1::CompleteRequest {
-                    term,
-                    worker,
-                    task: Some(held::message(job.task)),
-                    role: job.role.clone(),
-                    artifact: Some(offer::message(&artifact)),
-                    bytes,
-                    metrics: metrics.clone(),
-                    device_ms,
-                    blobs: blobs.clone(),
-                };
-                self.fleet.complete(request)
+        let upload =
+            || patient(RESULT_PATIENCE, self.seed, || self.artifacts.commit_folder(&record, &output));
+        let tell = |Ticket { term, worker }, Committed { artifact, bytes, blobs }| {
+            self.fleet.complete(v1::CompleteRequest {
+                term,
+                worker,
+                task: Some(held::message(job.task)),
+                role: job.role.clone(),
+                artifact: Some(offer::message(&artifact)),
+                bytes,
+                metrics: metrics.clone(),
+                device_ms,
+                blobs: blobs.iter().map(Digest::to_string).collect(),
             })
-            .await;
-        match committed {
-            Ok(reply) => {
+        };
+        match self.publish(upload, tell).await {
+            Ok((artifact, reply)) => {
+                self.metrics.jobs_committed.add(1);
                 note_winner(&artifact, &reply);
                 Ok(())
             }
-            Err(GaveUp::Unwanted(why)) => {
+            Err(Unpublished::Unwanted(why)) => {
+                self.metrics.jobs_dropped.add(1);
                 tracing::info!(why, "the result is not wanted any more");
                 Ok(())
             }
-            Err(GaveUp::Rejected(why)) => Err(Failure::new(ErrorCode::Internal, why)),
+            Err(Unpublished::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// Uploads and tells the coordinator, again and again until it accepts. Returns the artifact and the answer.
+    async fn publish<T, U, F>(
+        &self,
+        upload: impl Fn() -> U,
+        tell: impl Fn(Ticket, Committed) -> F,
+    ) -> Result<(ArtifactRef, T), Unpublished>
+    where
+        U: Future<Output = Result<Committed, ArtifactError>>,
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), self.seed);
+        let give_up = Instant::now() + CONDEMNED_PATIENCE;
+        loop {
+            let uploaded = async {
+                let _turn = self.uploads.acquire().await;
+                upload().await
+            };
+            let committed = uploaded.await.map_err(|error| Unpublished::Failed(error.into()))?;
+            self.metrics.upload_bytes.add(committed.bytes);
+            let late = Some(Instant::now() + FRESH);
+            let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
+            match self.deliver(late, |ticket| tell(ticket, committed.clone())).await {
+                Ok(reply) => return Ok((committed.artifact, reply)),
+                Err(GaveUp::Unwanted(why)) => return Err(Unpublished::Unwanted(why)),
+                Err(GaveUp::Rejected(why)) => return failed(ErrorCode::Internal, why),
+                Err(GaveUp::Late) => {}
+                Err(GaveUp::Condemned(why)) if Instant::now() >= give_up => {
+                    return failed(ErrorCode::Storage, why);
+                }
+                Err(GaveUp::Condemned(why)) => {
+                    tracing::info!(why, "the files are uploaded again");
+                    sleep(backoff.delay()).await;
+                }
+            }
         }
     }
 
     async fn report(&self, task: Task, Failure { code, message, released }: Failure) {
-        let told = self
-            .deliver(|Ticket { term, worker }| {
-                let (task, code) = (Some(held::message(task)), code.name().to_owned());
-                self.fleet.fail(v1::FailRequest {
-                    term,
-                    worker,
-                    task,
-                    code,
-                    message: message.clone(),
-                    released,
-                })
-            })
-            .await;
-        match told {
-            Ok(_) => tracing::info!(%code, message, released, "attempt ended without a result"),
-            Err(GaveUp::Unwanted(why)) => tracing::info!(why, "nobody waits for the attempt's end"),
-            Err(GaveUp::Rejected(why)) => tracing::error!(why, "the attempt's end could not be told"),
+        let tell = |Ticket { term, worker }| {
+            let (task, code) = (Some(held::message(task)), code.name().to_owned());
+            self.fleet.fail(v1::FailRequest { term, worker, task, code, message: message.clone(), released })
+        };
+        match self.deliver(None, tell).await {
+            Ok(_) => {
+                let ended = if released { &self.metrics.jobs_released } else { &self.metrics.jobs_failed };
+                ended.add(1);
+                tracing::info!(%code, message, released, "attempt ended without a result");
+            }
+            Err(GaveUp::Unwanted(why)) => {
+                self.metrics.jobs_dropped.add(1);
+                tracing::info!(why, "nobody waits for the attempt's end");
+            }
+            Err(GaveUp::Rejected(why) | GaveUp::Condemned(why)) => {
+                tracing::error!(why, "the attempt's end could not be told");
+            }
+            Err(GaveUp::Late) => {}
         }
     }
 
     /// Ends an attempt by `work`, or at once when the coordinator drops it.
     async fn unless_dropped(&self, task: Task, dropped: &CancellationToken, work: impl Future<Output = ()>) {
         tokio::select! {
+            biased;
             () = dropped.cancelled() => {}
             () = work => {}
         }
@@ -195,12 +236,13 @@ impl Node {
         remove(self.folder_of(task)).await;
     }
 
-    async fn deliver<T, F>(&self, call: impl Fn(Ticket) -> F) -> Result<T, GaveUp>
+    /// Makes a call until it is answered, or `late` has come.
+    async fn deliver<T, F>(&self, late: Option<Instant>, call: impl Fn(Ticket) -> F) -> Result<T, GaveUp>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), self.seed);
-        let orphaned = || GaveUp::Unwanted("the parent has died".to_owned());
+        let orphaned = || GaveUp::Unwanted("the coordinator is gone".to_owned());
         loop {
             // Even an orphan tries once: a parent that only hung up still listens.
             let ticket = tokio::select! {
@@ -208,6 +250,9 @@ impl Node {
                 ticket = self.session.ticket() => ticket,
                 () = self.orphaned.cancelled() => return Err(orphaned()),
             };
+            if late.is_some_and(|late| Instant::now() >= late) {
+                return Err(GaveUp::Late);
+            }
             match call(ticket).await {
                 Ok(reply) => return Ok(reply),
                 Err(CallError::Rejected(why)) => return Err(GaveUp::Rejected(why)),
@@ -217,12 +262,13 @@ impl Node {
                 Err(CallError::Refused(Reason::SessionLost | Reason::StaleTerm, _)) => {
                     self.session.lost(ticket)
                 }
-                Err(CallError::Refused(Reason::Condemned, why)) => return Err(GaveUp::Rejected(why)),
+                Err(CallError::Refused(Reason::Condemned, why)) => return Err(GaveUp::Condemned(why)),
                 Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
             }
             tokio::select! {
-                () = sleep(backoff.delay()) => {}
+                biased;
                 () = self.orphaned.cancelled() => return Err(orphaned()),
+                () = sleep(backoff.delay()) => {}
             }
         }
     }
@@ -233,17 +279,19 @@ pub(crate) async fn tolerant<T, F>(seed: u64, operation: impl FnMut() -> F) -> R
 where
     F: Future<Output = Result<T, ArtifactError>>,
 {
-    let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2), seed);
-    retry(backoff, STORE_PATIENCE, |error| matches!(error, ArtifactError::Store { .. }), operation).await
+    patient(STORE_PATIENCE, seed, operation).await
 }
 
-/// Removes a folder that nobody needs; the next start removes what could not be removed now.
-pub(crate) async fn remove(folder: PathBuf) {
-    if let Err(error) = tokio::fs::remove_dir_all(&folder).await
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::debug!(%error, folder = %folder.display(), "a folder could not be removed");
-    }
+async fn patient<T, F>(
+    patience: Duration,
+    seed: u64,
+    operation: impl FnMut() -> F,
+) -> Result<T, ArtifactError>
+where
+    F: Future<Output = Result<T, ArtifactError>>,
+{
+    let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2), seed);
+    retry(backoff, patience, |error| matches!(error, ArtifactError::Store { .. }), operation).await
 }
 
 fn record(job: &Assignment, role: &str, metrics: Value, runner: String) -> Record {

@@ -13,6 +13,8 @@ use proto_kit::retry::Backoff;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use crate::drain::Drain;
+use crate::error::Error;
 use crate::fleet::{CallError, Fleet};
 use crate::held::{Held, task};
 
@@ -44,6 +46,7 @@ pub(crate) struct Session {
     fleet: Fleet,
     identity: Identity,
     held: Arc<Held>,
+    drain: Arc<Drain>,
     clock: Arc<dyn Clock>,
     seed: u64,
     state: watch::Sender<State>,
@@ -64,11 +67,12 @@ impl Session {
         fleet: Fleet,
         identity: Identity,
         held: Arc<Held>,
+        drain: Arc<Drain>,
         clock: Arc<dyn Clock>,
         seed: u64,
     ) -> Self {
         let (state, nudge) = (watch::channel(State::default()).0, Notify::new());
-        Self { fleet, identity, held, clock, seed, state, nudge }
+        Self { fleet, identity, held, drain, clock, seed, state, nudge }
     }
 
     /// Opens or opens again the session with all that is held. Attempts that others have taken over are dropped.
@@ -82,7 +86,7 @@ impl Session {
             version,
             lanes,
             held: self.held.tasks(),
-            draining: false,
+            draining: self.drain.plan().is_some(),
         };
         let sent = self.clock.monotonic();
         let reply = self.fleet.register(request).await?;
@@ -129,22 +133,29 @@ impl Session {
         }
     }
 
-    /// Keeps the session alive. Returns only when this worker must end, with the reason.
-    pub(crate) async fn keep(&self) -> CallError {
+    /// Keeps the session alive, through outages of the coordinator of up to `orphan_grace`. Returns only when this worker must end,
+    /// with the reason.
+    pub(crate) async fn keep(&self, orphan_grace: Duration) -> Error {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), self.seed);
-        let mut away = false;
+        let mut drain = self.drain.watch();
+        let mut contact = self.clock.monotonic();
+        let mut is_away = false;
         loop {
             let state = *self.state.borrow();
-            let pause = match self.renew(&state).await {
+            let renewed = self.renew(&state).await;
+            if !matches!(renewed, Err(CallError::Unreachable { .. })) {
+                contact = self.clock.monotonic();
+                if std::mem::take(&mut is_away) {
+                    tracing::info!("the coordinator is back");
+                }
+            }
+            let pause = match renewed {
                 Ok(()) => {
-                    if std::mem::take(&mut away) {
-                        tracing::info!("the coordinator is back");
-                    }
                     backoff.reset();
                     self.state.borrow().heartbeat
                 }
                 Err(error @ (CallError::Refused(Reason::Superseded, _) | CallError::Rejected(_))) => {
-                    return error;
+                    return error.into();
                 }
                 Err(CallError::Refused(..)) => {
                     if let Some(ticket) = state.ticket {
@@ -152,16 +163,23 @@ impl Session {
                     }
                     backoff.delay()
                 }
-                Err(error @ CallError::Unreachable { .. }) => {
-                    if !std::mem::replace(&mut away, true) {
-                        tracing::warn!(%error, "computing goes on, commits wait");
+                Err(cause @ CallError::Unreachable { .. }) => {
+                    let away = self.clock.monotonic().saturating_sub(contact);
+                    if away >= orphan_grace {
+                        return Error::Orphaned { away, cause };
+                    }
+                    if !std::mem::replace(&mut is_away, true) {
+                        tracing::warn!(error = %cause, "computing goes on, commits wait");
                     }
                     backoff.delay().min(state.heartbeat)
                 }
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                biased;
                 () = self.nudge.notified() => {}
+                // The coordinator learns at once that the worker drains. The sender lives in self, so that this waits for a change.
+                _ = drain.changed() => {}
+                () = sleep(pause) => {}
             }
         }
     }
@@ -174,13 +192,19 @@ impl Session {
         let sent = self.clock.monotonic();
         let reply = self
             .fleet
-            .heartbeat(v1::HeartbeatRequest { term, worker, held: self.held.report(), draining: false })
+            .heartbeat(v1::HeartbeatRequest {
+                term,
+                worker,
+                held: self.held.report(),
+                draining: self.drain.plan().is_some(),
+            })
             .await?;
         self.state.send_modify(|now| {
             if now.ticket == state.ticket {
                 now.trusted_until = trusted_until(sent, now.ttl);
             }
         });
+        self.drain.wish(reply.drain.then(|| Duration::from_millis(reply.drain_grace_ms)));
         for directive in reply.directives {
             match (directive.kind(), directive.task) {
                 (v1::directive::Kind::Stop, Some(stopped)) => self.held.drop_task(task(stopped)),
@@ -211,8 +235,9 @@ mod tests {
         let identity =
             Identity { name: String::new(), incarnation: String::new(), host: String::new(), lanes: vec![] };
         Session::new(
-            Fleet::new("http://127.0.0.1:1").unwrap(),
+            Fleet::connect("http://127.0.0.1:1").unwrap(),
             identity,
+            Arc::new(Held::new(Arc::default())),
             Arc::default(),
             Arc::new(clock.clone()),
             0,

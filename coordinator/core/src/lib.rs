@@ -3,6 +3,7 @@
 //! (`orchestration` §5).
 
 pub mod eta;
+pub mod explain;
 pub mod invariants;
 pub mod lease;
 pub mod offer;

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure, SelectArgs};
-use crate::output::{print, print_json, view};
+use crate::output::{preview_line, print, print_json, view};
 
 /// What `cancel` takes.
 #[derive(Debug, Args)]
@@ -19,10 +19,14 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) async fn run(args: CancelArgs) -> Result<(), Failure> {
+    let preview = args.select.preview;
     let mut operator = connect(&args.coordinator).await?;
     let reply = answer(operator.cancel(proto::v1::SelectRequest::from(args.select)).await)?;
     if args.json {
         return Ok(print_json(&view::Changed::from(reply))?);
+    }
+    if preview {
+        return Ok(print(&preview_line(&reply))?);
     }
     Ok(print(&format!("{} jobs cancelled", reply.changed))?)
 }

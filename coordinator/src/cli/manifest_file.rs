@@ -12,5 +12,5 @@ pub(super) fn request(path: &Path) -> Result<v1::PlanRequest, Failure> {
     let manifest = std::fs::read_to_string(path).map_err(failed)?;
     let whole = std::fs::canonicalize(path).map_err(failed)?;
     let folder = whole.parent().unwrap_or(&whole).display().to_string();
-    Ok(v1::PlanRequest { manifest, folder, file: path.display().to_string() })
+    Ok(v1::PlanRequest { manifest, folder, file: path.display().to_string(), ..Default::default() })
 }

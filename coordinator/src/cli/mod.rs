@@ -2,11 +2,15 @@
 
 mod cancel;
 mod connect;
+mod drain;
+mod events;
+mod explain;
 mod failure;
 mod follow;
 mod jobs;
 mod manifest_file;
 mod plan;
+mod quota;
 mod retry;
 mod run;
 mod serve;
@@ -17,6 +21,8 @@ mod submit;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use proto::error::ErrorCode;
+use proto::state::JobState;
 
 pub use failure::Failure;
 
@@ -46,6 +52,14 @@ enum Command {
     Cancel(cancel::CancelArgs),
     /// Give failed and cancelled jobs of a sweep a new attempt.
     Retry(retry::RetryArgs),
+    /// Tell why a job stands where it stands.
+    Explain(explain::ExplainArgs),
+    /// Order a worker to take no more jobs and to end or give back what it has.
+    Drain(drain::DrainArgs),
+    /// Limit the lanes that an owner's jobs may have at a time, or list the limits.
+    Quota(quota::QuotaArgs),
+    /// Show the journal: every change of a job or sweep.
+    Events(events::EventsArgs),
 }
 
 /// Which coordinator a client command talks to.
@@ -69,11 +83,39 @@ struct SelectArgs {
     /// Only these jobs, by id.
     #[arg(long = "job", value_name = "ID")]
     jobs: Vec<i64>,
+    /// Only jobs of this stage.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::plan::STAGES))]
+    stage: Option<String>,
+    /// Only jobs in this state.
+    #[arg(long)]
+    state: Option<JobState>,
+    /// Only jobs whose label matches a pattern with `*` and `?`.
+    #[arg(long, value_name = "PATTERN")]
+    label: Option<String>,
+    /// Only jobs that failed last with this code.
+    #[arg(long, value_name = "CODE")]
+    error: Option<ErrorCode>,
+    /// Only jobs whose newest loss is above this.
+    #[arg(long, value_name = "LOSS")]
+    loss_above: Option<f64>,
+    /// Only tell what would change.
+    #[arg(long)]
+    preview: bool,
 }
 
 impl From<SelectArgs> for proto::v1::SelectRequest {
     fn from(select: SelectArgs) -> Self {
-        Self { sweep: select.sweep, jobs: select.jobs }
+        let SelectArgs { sweep, jobs, stage, state, label, error, loss_above, preview } = select;
+        Self {
+            sweep,
+            jobs,
+            stage: stage.unwrap_or_default(),
+            state: state.map(|state| state.name().to_owned()).unwrap_or_default(),
+            label: label.unwrap_or_default(),
+            error_code: error.map(|code| code.name().to_owned()).unwrap_or_default(),
+            loss_above,
+            preview,
+        }
     }
 }
 
@@ -88,6 +130,10 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Jobs(args) => jobs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
         Command::Retry(args) => retry::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
+        Command::Drain(args) => drain::run(args).await,
+        Command::Quota(args) => quota::run(args).await,
+        Command::Events(args) => events::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

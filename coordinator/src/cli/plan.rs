@@ -49,7 +49,7 @@ pub(super) async fn run(args: PlanArgs) -> Result<(), Failure> {
 /// Plans here, and compares with the folder's table if there is one.
 async fn offline(request: v1::PlanRequest, dir: Option<PathBuf>) -> Result<v1::PlanReply, Failure> {
     let settings = Settings::load(None, Flags { dir, ..Flags::default() })?;
-    let v1::PlanRequest { manifest, folder, file } = request;
+    let v1::PlanRequest { manifest, folder, file, .. } = request;
     let planned = plan::plan(&planner::PlanRequest { manifest, folder: folder.into(), file })?;
     let states = match settings.database()? {
         Database::File(file) if file.is_file() => {

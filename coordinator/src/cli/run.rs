@@ -77,7 +77,9 @@ async fn finished(operator: &mut Operator, sweep: i64) -> Result<Option<v1::Swee
     let over = status.sweeps.into_iter().find(|known| known.id == sweep).filter(is_over);
     match over {
         Some(known) if known.state != SweepState::Succeeded.name() => {
-            answer(operator.retry(v1::SelectRequest { sweep: sweep.to_string(), jobs: Vec::new() }).await)?;
+            answer(
+                operator.retry(v1::SelectRequest { sweep: sweep.to_string(), ..Default::default() }).await,
+            )?;
             Ok(None)
         }
         over => Ok(over),

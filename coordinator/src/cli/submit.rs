@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use proto::v1::PlanRequest;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure, manifest_file};
@@ -13,6 +14,12 @@ use crate::output::{plan_table, print, print_json, tell, view};
 pub(super) struct SubmitArgs {
     /// The manifest, on a path that the coordinator's machine has too.
     manifest: PathBuf,
+    /// Whose quota its jobs count against.
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "")]
+    owner: String,
+    /// Higher goes first.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
     #[command(flatten)]
     coordinator: CoordinatorArgs,
     /// Print JSON.
@@ -21,7 +28,9 @@ pub(super) struct SubmitArgs {
 }
 
 pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
-    let request = manifest_file::request(&args.manifest)?;
+    let SubmitArgs { owner, priority, .. } = &args;
+    let request =
+        PlanRequest { owner: owner.clone(), priority: *priority, ..manifest_file::request(&args.manifest)? };
     let mut operator = connect(&args.coordinator).await?;
     let submitted = answer(operator.submit(request).await)?;
     if args.json {

@@ -11,7 +11,9 @@ use serde::Serialize;
 
 pub use progress::Progress;
 pub use scores::score_table;
-pub use table::{jobs_table, plan_table, sweeps_table, workers_table};
+pub use table::{
+    event_line, jobs_table, plan_table, preview_line, quotas_table, sweeps_table, workers_table,
+};
 
 /// Writes data to standard output, ending in one newline. A reader that went away is no error.
 ///

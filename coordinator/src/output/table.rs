@@ -1,6 +1,6 @@
 //! Tables of plans, sweeps, jobs and workers.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use proto::v1;
@@ -58,7 +58,7 @@ pub fn workers_table(workers: &[v1::Worker]) -> String {
             worker.id.to_string(),
             worker.name.clone(),
             worker.host.clone(),
-            worker.state.clone(),
+            if worker.draining { format!("{}, takes no jobs", worker.state) } else { worker.state.clone() },
             lanes,
             worker.held.to_string(),
             format!("{:.0}s", worker.silent_s),
@@ -91,6 +91,41 @@ pub fn jobs_table(jobs: &[v1::Job]) -> String {
     }
     align_right(&mut table, 4..7);
     table.to_string()
+}
+
+/// Limits of owners.
+pub fn quotas_table(reply: &v1::QuotaReply) -> String {
+    let mut table = new(&["owner", "lanes", "in use"]);
+    for limit in &reply.limits {
+        table.add_row([limit.owner.clone(), limit.max_lanes.to_string(), limit.used.to_string()]);
+    }
+    align_right(&mut table, 1..3);
+    table.to_string()
+}
+
+/// An entry of the journal.
+pub fn event_line(event: &v1::Event) -> String {
+    let v1::Event { seq, at, sweep, job, attempt, kind } = event;
+    let time = UNIX_EPOCH + Duration::from_micros(u64::try_from(*at).unwrap_or(0));
+    let time = humantime::format_rfc3339_millis(time);
+    match (job, sweep) {
+        (0, sweep) => format!("{seq} {time} {kind} sweep {sweep}"),
+        (job, _) => format!("{seq} {time} {kind} job {job} attempt {attempt}"),
+    }
+}
+
+/// What a change of jobs would mean.
+pub fn preview_line(reply: &v1::SelectReply) -> String {
+    let mut states: Vec<_> = reply.states.iter().map(|(state, jobs)| format!("{jobs} {state}")).collect();
+    states.sort();
+    let lost = match reply.running_s {
+        0.0 => String::new(),
+        seconds => format!("; {seconds:.0} s of device time are under way in them"),
+    };
+    match reply.changed {
+        0 => "no job would change".to_owned(),
+        jobs => format!("{jobs} jobs would change ({}){lost}", states.join(", ")),
+    }
 }
 
 /// A table that reads well in a terminal and in a file: one line below the header.

@@ -294,14 +294,82 @@ impl From<v1::Job> for Job {
     }
 }
 
-/// How many jobs a command changed.
+/// How many jobs a command changed, or would.
 #[derive(Debug, Serialize)]
 pub struct Changed {
     changed: u64,
+    /// Of a preview: state → jobs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    states: BTreeMap<String, u64>,
+    /// Of a preview: seconds of device time that running attempts have spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running_s: Option<f64>,
 }
 
 impl From<v1::SelectReply> for Changed {
     fn from(reply: v1::SelectReply) -> Self {
-        Self { changed: reply.changed }
+        let states: BTreeMap<_, _> = reply.states.into_iter().collect();
+        let running_s = (!states.is_empty()).then_some(reply.running_s);
+        Self { changed: reply.changed, states, running_s }
+    }
+}
+
+/// Why a job stands where it stands.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    label: String,
+    state: String,
+    reasons: Vec<String>,
+}
+
+impl From<v1::ExplainReply> for Explained {
+    fn from(reply: v1::ExplainReply) -> Self {
+        Self { label: reply.label, state: reply.state, reasons: reply.lines }
+    }
+}
+
+/// Limits of owners.
+#[derive(Debug, Serialize)]
+pub struct Quotas {
+    quotas: Vec<Quota>,
+}
+
+#[derive(Debug, Serialize)]
+struct Quota {
+    owner: String,
+    max_lanes: u64,
+    used: u64,
+}
+
+impl From<v1::QuotaReply> for Quotas {
+    fn from(reply: v1::QuotaReply) -> Self {
+        let quota = |limit: v1::quota_reply::Limit| Quota {
+            owner: limit.owner,
+            max_lanes: limit.max_lanes,
+            used: limit.used,
+        };
+        Self { quotas: reply.limits.into_iter().map(quota).collect() }
+    }
+}
+
+/// An entry of the journal. Numbers are absent where the entry is about none.
+#[derive(Debug, Serialize)]
+pub struct Event {
+    seq: i64,
+    at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sweep: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    kind: String,
+}
+
+impl From<v1::Event> for Event {
+    fn from(event: v1::Event) -> Self {
+        let v1::Event { seq, at, sweep, job, attempt, kind } = event;
+        let attempt = (job != 0).then_some(attempt);
+        Self { seq, at, sweep: (sweep != 0).then_some(sweep), job: (job != 0).then_some(job), attempt, kind }
     }
 }

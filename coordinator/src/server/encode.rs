@@ -7,7 +7,8 @@ use coordinator_core::eta::{StageWork, estimate};
 use coordinator_core::sweep::{Counters, Progress, share_done};
 use coordinator_core::time::Micros;
 use coordinator_store::model::{
-    Artifact, FailureView, HeldView, Input, JobView, Offer, ResultView, StageView, SweepView, WorkerView,
+    Artifact, EventView, FailureView, HeldView, Input, JobView, Offer, ResultView, StageView, SweepView,
+    WorkerView,
 };
 use jobs_spec::job::JobSpec;
 use proto::pipe::Task;
@@ -62,6 +63,18 @@ pub(super) fn worker(worker: WorkerView, now: Micros) -> v1::Worker {
         lanes: lanes.map(|lane| v1::worker::Lane { id: lane.id.0, device: lane.device }).collect(),
         held: worker.held,
         silent_s: now.since(worker.seen_at).as_secs_f64(),
+        draining: worker.draining,
+    }
+}
+
+pub(super) fn event(event: EventView) -> v1::Event {
+    v1::Event {
+        seq: event.seq,
+        at: event.at.0,
+        sweep: event.sweep.map_or(0, |sweep| sweep.0),
+        job: event.job.map_or(0, |job| job.0),
+        attempt: event.attempt.map_or(0, |attempt| attempt.0),
+        kind: event.kind,
     }
 }
 

@@ -8,6 +8,7 @@ mod fleet;
 mod operator;
 pub mod planner;
 mod refuse;
+mod select;
 mod submit;
 
 pub use context::Settings;

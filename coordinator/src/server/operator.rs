@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator_store::model::{JobFilter, Selection, SweepRow, WorkerState};
-use futures::Stream;
-use futures::stream::unfold;
+use coordinator_core::explain::explain;
+use coordinator_core::offer::Quota;
+use coordinator_store::model::{JobFilter, JobView, Selection, SweepRow, WorkerState};
+use futures::stream::{self, unfold};
+use futures::{Stream, StreamExt};
 use proto::id::{JobId, SweepId};
+use proto::state::JobState;
 use proto::v1;
 use proto::v1::operator_server::Operator;
 use tokio::sync::watch;
@@ -15,6 +18,7 @@ use tokio::time::sleep;
 use tonic::{Request, Response, Status};
 
 use super::planner::{PlanRequest, Planned};
+use super::select::{self, Conditions};
 use super::{Context, encode, refuse, submit};
 
 /// The shortest time between two snapshots of one watcher.
@@ -39,9 +43,11 @@ impl Operator for OperatorService {
 
     #[tracing::instrument(skip_all, fields(sweep))]
     async fn submit(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::SubmitReply>, Status> {
-        let (planned, preview) = self.planned(request.into_inner()).await?;
+        let message = request.into_inner();
+        let (owner, priority) = (message.owner.clone(), message.priority);
+        let (planned, preview) = self.planned(message).await?;
         self.0.planner.import(&planned).await.map_err(refuse::by_planner)?;
-        let sweep = submit::new_sweep(&planned)?;
+        let sweep = submit::new_sweep(&planned, owner, priority)?;
         let submitted = self.0.store.submit(self.0.stamp(), sweep).await.map_err(refuse::by_store)?;
         tracing::Span::current().record("sweep", submitted.sweep.0);
         tracing::info!(
@@ -102,28 +108,140 @@ impl Operator for OperatorService {
     }
 
     async fn cancel(&self, request: Request<v1::SelectRequest>) -> Result<Response<v1::SelectReply>, Status> {
-        let selection = self.selection(request.into_inner()).await?;
+        let live = |state: JobState| !state.is_terminal();
+        let chosen = self.chosen(request.into_inner(), live).await?;
+        let Chosen::Change(selection) = chosen else { return Ok(chosen.reply()) };
         let sweep = selection.sweep;
         let changed = self.0.store.cancel(self.0.stamp(), selection).await.map_err(refuse::by_store)?;
         tracing::info!(%sweep, changed, "jobs cancelled");
         self.0.jobs_moved();
-        Ok(Response::new(v1::SelectReply { changed }))
+        Ok(Response::new(v1::SelectReply { changed, ..Default::default() }))
     }
 
     async fn retry(&self, request: Request<v1::SelectRequest>) -> Result<Response<v1::SelectReply>, Status> {
-        let selection = self.selection(request.into_inner()).await?;
+        let over = |state| matches!(state, JobState::Failed | JobState::Cancelled | JobState::Skipped);
+        let chosen = self.chosen(request.into_inner(), over).await?;
+        let Chosen::Change(selection) = chosen else { return Ok(chosen.reply()) };
         let sweep = selection.sweep;
         let changed = self.0.store.retry(self.0.stamp(), selection).await.map_err(refuse::by_store)?;
         tracing::info!(%sweep, changed, "jobs given a fresh budget");
         self.0.jobs_moved();
-        Ok(Response::new(v1::SelectReply { changed }))
+        Ok(Response::new(v1::SelectReply { changed, ..Default::default() }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let job = JobId(request.into_inner().job);
+        let found = self.0.store.situation(job).await.map_err(refuse::by_store)?;
+        let situation = found.ok_or_else(|| Status::not_found(format!("there is no job {job}")))?;
+        Ok(Response::new(v1::ExplainReply {
+            lines: explain(&situation, self.0.now()),
+            label: situation.label,
+            state: situation.state.name().to_owned(),
+        }))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let v1::EventsRequest { after, follow } = request.into_inner();
+        let reader = JournalReader { context: Arc::clone(&self.0), changes: self.0.changes(), after, follow };
+        let pages = unfold(Some(reader), JournalReader::step);
+        let entries = pages.flat_map(|page| match page {
+            Ok(entries) => stream::iter(entries.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(status) => stream::iter(vec![Err(status)]),
+        });
+        Ok(Response::new(Box::pin(entries)))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
+        let v1::DrainRequest { worker, grace_ms, off } = request.into_inner();
+        let order = (!off).then(|| Duration::from_millis(grace_ms));
+        let known = self.0.store.drain(self.0.stamp(), &worker, order).await.map_err(refuse::by_store)?;
+        if !known {
+            return Err(Status::not_found(format!("there is no worker `{worker}`")));
+        }
+        tracing::info!(worker, off, "drain");
+        self.0.jobs_moved();
+        Ok(Response::new(v1::DrainReply {}))
+    }
+
+    async fn quota(&self, request: Request<v1::QuotaRequest>) -> Result<Response<v1::QuotaReply>, Status> {
+        let v1::QuotaRequest { owner, max_lanes } = request.into_inner();
+        if !owner.is_empty() {
+            self.0.store.set_quota(self.0.stamp(), &owner, max_lanes).await.map_err(refuse::by_store)?;
+            tracing::info!(owner, max_lanes, "quota");
+            self.0.jobs_moved();
+        }
+        let limits = self.0.store.quotas().await.map_err(refuse::by_store)?;
+        let limit = |Quota { owner, max_lanes, used }| v1::quota_reply::Limit { owner, max_lanes, used };
+        Ok(Response::new(v1::QuotaReply { limits: limits.into_iter().map(limit).collect() }))
+    }
+}
+
+/// What an operator's conditions come to.
+enum Chosen {
+    /// These jobs are to change.
+    Change(Selection),
+    /// Nothing is to change: only a preview was asked for, or no job meets the conditions.
+    Told(v1::SelectReply),
+}
+
+impl Chosen {
+    fn reply(self) -> Response<v1::SelectReply> {
+        Response::new(match self {
+            Self::Told(reply) => reply,
+            Self::Change(_) => v1::SelectReply::default(),
+        })
+    }
+}
+
+/// Reads the journal page by page.
+struct JournalReader {
+    context: Arc<Context>,
+    changes: watch::Receiver<u64>,
+    after: i64,
+    follow: bool,
+}
+
+impl JournalReader {
+    /// Entries of one page.
+    const PAGE: u32 = 1_000;
+
+    /// The next entries; the end where nobody follows or the coordinator stops.
+    async fn step(reader: Option<Self>) -> Option<(Result<Vec<v1::Event>, Status>, Option<Self>)> {
+        let mut reader = reader?;
+        loop {
+            let page = reader.context.store.events(reader.after, Self::PAGE).await;
+            let entries = match page {
+                Ok(entries) => entries,
+                Err(error) => return Some((Err(refuse::by_store(error)), None)),
+            };
+            if let Some(last) = entries.last() {
+                reader.after = last.seq;
+                return Some((Ok(entries.into_iter().map(encode::event).collect()), Some(reader)));
+            }
+            if !reader.follow {
+                return None;
+            }
+            tokio::select! {
+                () = reader.context.shutdown.cancelled() => return None,
+                _ = reader.changes.changed() => sleep(WATCH_PACE).await,
+                () = sleep(SLOW_WATCH) => {}
+            }
+        }
     }
 }
 
 impl OperatorService {
     /// Plans a manifest and compares the plan with the table.
     async fn planned(&self, message: v1::PlanRequest) -> Result<(Planned, v1::PlanReply), Status> {
-        let v1::PlanRequest { manifest, folder, file } = message;
+        let v1::PlanRequest { manifest, folder, file, .. } = message;
         let request = PlanRequest { manifest, folder: folder.into(), file };
         let planned = self.0.planner.plan(request).await.map_err(refuse::by_planner)?;
         let keys = planned.jobs.iter().map(|job| job.key).collect();
@@ -132,9 +250,24 @@ impl OperatorService {
         Ok((planned, preview))
     }
 
-    async fn selection(&self, message: v1::SelectRequest) -> Result<Selection, Status> {
+    /// The jobs that meet an operator's conditions and that the change can touch.
+    async fn chosen(
+        &self,
+        message: v1::SelectRequest,
+        can_change: impl Fn(JobState) -> bool,
+    ) -> Result<Chosen, Status> {
         let sweep = self.0.find(&message.sweep).await?.id;
-        Ok(Selection { sweep, jobs: message.jobs.into_iter().map(JobId).collect() })
+        let conditions = Conditions::read(&message)?;
+        if conditions.by_id_alone() && !message.preview {
+            return Ok(Chosen::Change(conditions.selection(sweep)));
+        }
+        let page = self.0.store.jobs(conditions.filter(sweep)).await.map_err(refuse::by_store)?;
+        let meant = |job: &JobView| can_change(job.state) && conditions.meets(job);
+        let jobs: Vec<_> = page.jobs.into_iter().filter(meant).collect();
+        if message.preview || jobs.is_empty() {
+            return Ok(Chosen::Told(select::preview(&jobs, self.0.now())));
+        }
+        Ok(Chosen::Change(Selection { sweep, jobs: jobs.into_iter().map(|job| job.id).collect() }))
     }
 }
 

@@ -12,15 +12,15 @@ use tonic::Status;
 use super::planner::Planned;
 
 /// A planned sweep as the job table records it.
-pub(super) fn new_sweep(planned: &Planned) -> Result<NewSweep, Status> {
+pub(super) fn new_sweep(planned: &Planned, owner: String, priority: i32) -> Result<NewSweep, Status> {
     let imports: BTreeMap<_, _> =
         planned.imports.iter().map(|import| (import.artifact.digest, &import.artifact.path)).collect();
     let jobs = planned.jobs.iter().map(|job| new_job(job, &imports)).collect::<Result<_, _>>()?;
     Ok(NewSweep {
         name: planned.name.clone(),
         manifest_digest: planned.manifest_digest,
-        owner: String::new(),
-        priority: 0,
+        owner,
+        priority,
         stages: planned.stages.clone(),
         jobs,
     })

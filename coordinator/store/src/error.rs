@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The garbage collector is about to delete what the result names.
     #[error("blob {0} is about to be deleted: upload it again, then commit again")]
     Condemned(Digest),
+    /// A name can be given once.
+    #[error("there is or was a token `{0}` already")]
+    Taken(String),
     /// A planned job needs one that the plan lacks.
     #[error("job `{label}` needs {key}, which is no job of its sweep")]
     UnknownNeed {

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coordinator_core::explain::Situation;
 use coordinator_core::invariants::JobFacts;
+use coordinator_core::offer::Quota;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use proto::id::{Digest, JobKey, SweepId, Term, WorkerId};
+use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 
 use crate::error::Result;
 use crate::model::{
-    Artifact, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep, Offer,
-    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, Told, WorkerView,
+    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
+    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
+    TokenView, Told, WorkerView,
 };
 
 /// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
@@ -77,6 +80,39 @@ pub trait Store: Send + Sync {
     /// Makes jobs ready whose wait after a failure is over. Returns how many.
     async fn promote(&self, at: Stamp) -> Result<u64>;
 
+    /// Limits the lanes that hold jobs of an owner at a time; `None` lifts the limit.
+    async fn set_quota(&self, at: Stamp, owner: &str, max_lanes: Option<u64>) -> Result<()>;
+
+    /// Marks blobs and manifests, by digest, as about to be deleted: from now on no commit may name them.
+    async fn condemn(&self, at: Stamp, digests: Vec<Digest>) -> Result<()>;
+
+    /// Lifts that mark.
+    async fn absolve(&self, at: Stamp, digests: Vec<Digest>) -> Result<()>;
+
+    /// Records a bearer token.
+    async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()>;
+
+    /// Takes a token's rights away. False when there is no such token or it has none.
+    async fn revoke_token(&self, at: Stamp, name: &str) -> Result<bool>;
+
+    /// Limits of owners, with how many lanes each has.
+    async fn quotas(&self) -> Result<Vec<Quota>>;
+
+    /// Every artifact that the table refers to: results, checkpoints to resume from, inputs.
+    async fn roots(&self) -> Result<Vec<Artifact>>;
+
+    /// What is marked as about to be deleted.
+    async fn condemned(&self) -> Result<Vec<Digest>>;
+
+    /// All tokens, by name.
+    async fn tokens(&self) -> Result<Vec<TokenView>>;
+
+    /// Who holds the token with a hash, unless it was revoked.
+    async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>>;
+
+    /// Why a job stands where it stands.
+    async fn situation(&self, job: JobId) -> Result<Option<Situation>>;
+
     /// A sweep by id, or the newest of a name.
     async fn find_sweep(&self, id_or_name: &str) -> Result<Option<SweepRow>>;
 
@@ -98,6 +134,6 @@ pub trait Store: Send + Sync {
     /// What [`coordinator_core::invariants`] checks, for every job. For tests and `check`: it reads the whole table.
     async fn facts(&self) -> Result<Vec<JobFacts>>;
 
-    /// The whole journal, oldest first. For tests and `check`.
-    async fn events(&self) -> Result<Vec<EventView>>;
+    /// The journal behind an entry, oldest first, at most `limit` entries.
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>>;
 }

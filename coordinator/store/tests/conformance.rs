@@ -2,15 +2,20 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use coordinator_store::model::{Ending, Held, JobFilter, RecordedCheckpoint, Selection, Stamp, WorkerState};
+use coordinator_store::model::{
+    Bearer, Beat, Claim, Commit, Ending, Held, JobFilter, Lane, NewJob, NewSession, NewSweep, NewToken,
+    RecordedCheckpoint, Selection, Stamp, Told, WorkerState,
+};
 use coordinator_store::{Store, StoreError};
 use proto::error::ErrorCode;
-use proto::id::{Attempt, JobId, Term};
+use proto::id::{Attempt, JobId, LaneId, Term};
 use proto::pipe::Task;
-use proto::state::{JobState, Outcome, SweepState};
+use proto::state::{JobState, Outcome, Role, SweepState};
 
 /// Runs a case on every implementation and checks the invariants at its end.
 macro_rules! conformance {
@@ -394,5 +399,236 @@ conformance! {
         assert_eq!(label(store.claim_one(at(3), claim(worker, Some(8), 4)).await.unwrap()), ["job 1"]);
         let nobody = store.claim_one(at(3), claim(proto::id::WorkerId(77), None, 1)).await.unwrap_err();
         assert!(matches!(nobody, StoreError::SessionLost(_)), "{nobody}");
+    }
+}
+
+conformance! {
+    /// Memory that ran out halves the passes at no cost, a few times; a loss that is not finite goes back behind its newest checkpoint.
+    failures_are_remembered_by_their_kind, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let mut now = 10;
+        let mut next = async |code: Option<ErrorCode>| {
+            let offer = store.claim_one(at(now), claim(worker, None, 1)).await.unwrap().remove(0);
+            if let Some(code) = code {
+                store.fail(at(now), worker, offer.task, failed(code)).await.unwrap();
+                now += 100;
+                store.promote(at(now)).await.unwrap();
+            }
+            offer
+        };
+        assert_eq!(next(Some(ErrorCode::OutOfMemory)).await.halvings, 0);
+        assert_eq!(next(Some(ErrorCode::OutOfMemory)).await.halvings, 1, "the second time costs a try");
+        let offer = next(None).await;
+        assert_eq!(offer.halvings, 1);
+        for step in [10, 20] {
+            store.save(at(now), worker, offer.task, RecordedCheckpoint { step, artifact: artifact(step as u8) }).await.unwrap();
+        }
+        store.fail(at(now), worker, offer.task, failed(ErrorCode::NonFinite)).await.unwrap();
+        now += 100;
+        store.promote(at(now)).await.unwrap();
+        let offer = store.claim_one(at(now), claim(worker, None, 1)).await.unwrap().remove(0);
+        assert_eq!(offer.checkpoint.unwrap().step, 10);
+        store.fail(at(now), worker, offer.task, failed(ErrorCode::NonFinite)).await.unwrap();
+        assert_eq!(store.facts().await.unwrap()[0].state, JobState::Failed, "three tries are spent");
+    }
+}
+
+conformance! {
+    /// A job that failed by a fault that may be the machine's goes to another one; if it succeeds there, the machine is blamed.
+    a_fault_is_tried_on_another_machine, store => {
+        let jobs = (1..=2).map(|n| job(n, None, u64::from(10 - n), &[])).collect();
+        store.submit(at(1), sweep(100, jobs)).await.unwrap();
+        let on = |host: &str| NewSession { host: host.into(), ..session(host, "1") };
+        let bad = store.register(at(2), on("bad"), vec![]).await.unwrap().worker;
+        let mut now = 3;
+        let alone = store.claim_one(at(now), claim(bad, None, 1)).await.unwrap().remove(0);
+        store.fail(at(now), bad, alone.task, failed(ErrorCode::RunnerDied)).await.unwrap();
+        now += 100;
+        store.promote(at(now)).await.unwrap();
+        let again = store.claim_one(at(now), claim(bad, None, 1)).await.unwrap().remove(0);
+        assert_eq!(again.label, "job 1", "there is no other machine");
+        store.fail(at(now), bad, again.task, failed(ErrorCode::RunnerDied)).await.unwrap();
+        now += 100;
+        store.promote(at(now)).await.unwrap();
+        let good = store.register(at(now), on("good"), vec![]).await.unwrap().worker;
+        let other = store.claim_one(at(now), claim(bad, None, 1)).await.unwrap().remove(0);
+        assert_eq!(other.label, "job 2");
+        store.fail(at(now), bad, other.task, failed(ErrorCode::Internal)).await.unwrap();
+        now += 100;
+        store.promote(at(now)).await.unwrap();
+        assert_eq!(store.claim_one(at(now), claim(bad, None, 1)).await.unwrap(), [], "both wait for another machine");
+        let waits = store.situation(again.task.job).await.unwrap().unwrap();
+        assert_eq!((waits.avoid.as_deref(), waits.fleet.hosts, waits.tries_left), (Some("bad"), 2, 1));
+        for n in 1..=2 {
+            assert!(!store.workers().await.unwrap()[0].draining, "blamed less than twice");
+            let offer = store.claim_one(at(now), claim(good, None, 1)).await.unwrap().remove(0);
+            store.commit(at(now), good, offer.task, completion(n)).await.unwrap();
+        }
+        let workers = store.workers().await.unwrap();
+        assert_eq!((workers[0].name.as_str(), workers[0].draining), ("bad", true));
+        assert!(store.drain(at(now), "bad", None).await.unwrap());
+        assert!(!store.workers().await.unwrap()[0].draining, "forgiven");
+    }
+}
+
+conformance! {
+    /// A worker that is drained, or on its way out, gets no jobs; its heartbeats are told so until that is called off.
+    a_drained_worker_gets_no_jobs, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 2, &[]), job(2, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        assert!(!store.drain(at(3), "nobody", None).await.unwrap());
+        assert!(store.drain(at(3), "w", Some(Duration::from_secs(60))).await.unwrap());
+        assert_eq!(store.claim_one(at(4), claim(worker, None, 1)).await.unwrap(), []);
+        let beat = |leaving| vec![Beat { worker, held: vec![], leaving }];
+        let told = store.heartbeat(at(5), beat(false)).await.unwrap().remove(0).unwrap();
+        assert_eq!(told.drain, Some(Duration::from_secs(60)));
+        store.register(at(6), session("w", "1"), vec![]).await.unwrap();
+        assert_eq!(store.claim_one(at(6), claim(worker, None, 1)).await.unwrap(), [], "an order outlives a session");
+        store.drain(at(7), "w", None).await.unwrap();
+        assert_eq!(store.heartbeat(at(7), beat(true)).await.unwrap().remove(0).unwrap(), Told::default());
+        assert_eq!(store.claim_one(at(8), claim(worker, None, 1)).await.unwrap(), [], "it leaves by itself");
+        assert_eq!(store.situation(JobId(1)).await.unwrap().unwrap().fleet.lanes, 0);
+        store.heartbeat(at(9), beat(false)).await.unwrap();
+        assert_eq!(store.claim_one(at(9), claim(worker, None, 1)).await.unwrap().len(), 1);
+    }
+}
+
+conformance! {
+    /// A running job that shows no progress is taken back and spends a try; one that goes on is not.
+    stalled_jobs_are_taken_back, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 2, &[]), job(2, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let stalls = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        let goes_on = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        store.beat(at(4), worker, running(&[stalls, goes_on])).await.unwrap();
+        let progress = |step| Progress { step, ..Progress::default() };
+        store.record_progress(at(250), vec![(stalls, progress(0)), (goes_on, progress(7))]).await.unwrap();
+        assert_eq!(store.stall(at(502), Micros(0)).await.unwrap(), 0);
+        assert_eq!(store.stall(at(600), Micros(450)).await.unwrap(), 0, "nobody looked for long enough");
+        assert_eq!(store.stall(at(600), Micros(0)).await.unwrap(), 1);
+        let facts = store.facts().await.unwrap();
+        assert_eq!((facts[0].state, facts[1].state), (JobState::Backoff, JobState::Running));
+        let situation = store.situation(stalls.job).await.unwrap().unwrap();
+        assert_eq!((situation.tries_left, situation.error.unwrap().0), (2, ErrorCode::Stalled));
+        assert_eq!(store.situation(goes_on.job).await.unwrap().unwrap().holder.unwrap().progress_at, Micros(250));
+    }
+}
+
+conformance! {
+    /// An owner with all his lanes waits, others do not; the first tools of their categories go first.
+    owners_keep_to_their_lanes, store => {
+        let of = |n: u8, owner: &str, jobs| NewSweep { owner: owner.into(), ..sweep(n, jobs) };
+        store.submit(at(1), of(100, "a", vec![job(1, None, 9, &[]), job(2, None, 8, &[])])).await.unwrap();
+        let early = NewJob { coverage: true, ..job(4, None, 1, &[]) };
+        store.submit(at(2), of(101, "b", vec![job(3, None, 2, &[]), early])).await.unwrap();
+        let worker = worker(store, 3).await;
+        store.set_quota(at(4), "a", Some(1)).await.unwrap();
+        let mut labels = Vec::new();
+        for lane in 0..4 {
+            let wanted = Claim { lane: LaneId(lane), ..claim(worker, None, 1) };
+            labels.extend(store.claim_one(at(5), wanted).await.unwrap().into_iter().map(|offer| offer.label));
+        }
+        assert_eq!(labels, ["job 4", "job 1", "job 3"]);
+        let quotas = store.quotas().await.unwrap();
+        assert_eq!((quotas[0].owner.as_str(), quotas[0].max_lanes, quotas[0].used), ("a", 1, 1));
+        assert_eq!(store.situation(JobId(2)).await.unwrap().unwrap().quota.unwrap().used, 1);
+        let same = Claim { lane: LaneId(1), ..claim(worker, None, 1) };
+        assert_eq!(store.claim_one(at(6), same).await.unwrap()[0].label, "job 2", "his own lane holds it ready");
+        store.set_quota(at(7), "a", None).await.unwrap();
+        assert_eq!(store.quotas().await.unwrap(), []);
+    }
+}
+
+conformance! {
+    /// A worker holds jobs ready for a lane only of what the other lanes could not start at once.
+    jobs_are_held_ready_while_others_have_work, store => {
+        let jobs = (1..=5).map(|n| job(n, Some(9), 10, &[])).collect();
+        store.submit(at(1), sweep(100, jobs)).await.unwrap();
+        let worker = worker(store, 2).await;
+        let lanes = (0..2).map(|id| Lane { id: LaneId(id), device: "cpu".into() }).collect();
+        store.register(at(2), NewSession { lanes, ..session("x", "1") }, vec![]).await.unwrap();
+        let wanted = Claim { prefetch: 4, ..claim(worker, None, 2) };
+        assert_eq!(store.claim_one(at(3), wanted).await.unwrap().len(), 3, "two to start, one ready, two for two lanes");
+    }
+}
+
+conformance! {
+    /// What is about to be deleted cannot be committed; what the table refers to is told.
+    condemned_objects_are_not_committed, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 1, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let task = store.claim_one(at(3), claim(worker, None, 1)).await.unwrap()[0].task;
+        store.condemn(at(4), vec![digest(7), digest(8)]).await.unwrap();
+        store.condemn(at(4), vec![digest(7)]).await.unwrap();
+        let refused = store.commit(at(5), worker, task, completion(7)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Condemned(d) if d == digest(7)), "{refused}");
+        let checkpoint = |n| RecordedCheckpoint { step: 1, artifact: artifact(n) };
+        let refused = store.save(at(5), worker, task, checkpoint(8)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Condemned(_)), "{refused}");
+        store.save(at(6), worker, task, checkpoint(9)).await.unwrap();
+        assert_eq!(store.roots().await.unwrap(), [artifact(200), artifact(9)]);
+        store.absolve(at(7), vec![digest(7)]).await.unwrap();
+        assert_eq!(store.condemned().await.unwrap(), [digest(8)]);
+        store.commit(at(8), worker, task, completion(7)).await.unwrap();
+        assert_eq!(store.roots().await.unwrap(), [artifact(200), artifact(7)], "nobody resumes a job that is done");
+    }
+}
+
+conformance! {
+    /// Tokens are found by hash until they are revoked, and a name is given once.
+    tokens_open_until_revoked, store => {
+        let token = |name: &str, n| NewToken { name: name.into(), role: Role::Viewer, hash: digest(n) };
+        store.create_token(at(1), token("ann", 1)).await.unwrap();
+        let taken = store.create_token(at(2), token("ann", 2)).await.unwrap_err();
+        assert!(matches!(taken, StoreError::Taken(_)), "{taken}");
+        let ann = Bearer { name: "ann".into(), role: Role::Viewer };
+        assert_eq!(store.bearer(digest(1)).await.unwrap(), Some(ann));
+        assert_eq!(store.bearer(digest(2)).await.unwrap(), None);
+        assert!(store.revoke_token(at(3), "ann").await.unwrap());
+        assert!(!store.revoke_token(at(4), "ann").await.unwrap());
+        assert_eq!(store.bearer(digest(1)).await.unwrap(), None);
+        assert_eq!(store.tokens().await.unwrap()[0].revoked_at, Some(Micros(3)));
+        assert!(store.create_token(at(5), token("ann", 3)).await.is_err());
+    }
+}
+
+conformance! {
+    /// A job that waits for others names them.
+    a_blocked_job_names_what_it_needs, store => {
+        store.submit(at(1), small_sweep()).await.unwrap();
+        let blocked = store.situation(JobId(3)).await.unwrap().unwrap();
+        let needs = vec![("job 1".to_owned(), JobState::Ready), ("job 2".to_owned(), JobState::Ready)];
+        assert_eq!((blocked.state, blocked.pending_deps, blocked.needs), (JobState::Blocked, 2, needs));
+        assert_eq!(store.situation(JobId(1)).await.unwrap().unwrap().ahead, 1, "job 2 is longer");
+        assert_eq!(store.situation(JobId(9)).await.unwrap(), None);
+    }
+}
+
+conformance! {
+    /// Writes that share a transaction are answered one by one: one that is refused hinders no other.
+    a_batch_is_answered_one_by_one, store => {
+        let submitted = store.submit(at(1), small_sweep()).await.unwrap();
+        let worker = worker(store, 2).await;
+        let nobody = proto::id::WorkerId(77);
+        let claims = vec![claim(nobody, None, 1), claim(worker, None, 8), claim(worker, None, 8)];
+        let mut offers = store.claim(at(3), claims).await.unwrap();
+        assert!(matches!(offers.remove(0), Err(StoreError::SessionLost(w)) if w == nobody));
+        let offers = offers.remove(0).unwrap();
+        assert_eq!(offers.len(), 2);
+        let beat = |worker| Beat { worker, held: running(&tasks(&offers)), leaving: false };
+        let told = store.heartbeat(at(4), vec![beat(nobody), beat(worker)]).await.unwrap();
+        assert!(matches!(told[0], Err(StoreError::SessionLost(_))));
+        assert_eq!(told[1].as_ref().unwrap(), &Told::default());
+        let commit = |worker, task, n| Commit { worker, task, completion: completion(n) };
+        let (first, second) = (offers[0].task, offers[1].task);
+        let stale = Task { job: second.job, attempt: Attempt(9) };
+        let commits =
+            vec![commit(worker, first, 1), commit(worker, first, 2), commit(worker, stale, 3), commit(worker, second, 4)];
+        let answers = store.complete(at(5), commits).await.unwrap();
+        assert_eq!((answers[0].as_ref().unwrap(), answers[1].as_ref().unwrap()), (&artifact(1), &artifact(1)));
+        assert!(matches!(answers[2], Err(StoreError::StaleAttempt(t)) if t == stale));
+        assert_eq!(answers[3].as_ref().unwrap(), &artifact(4));
+        assert_eq!(states(store, submitted.sweep).await["job 3"], JobState::Ready);
     }
 }

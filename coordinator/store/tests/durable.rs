@@ -19,11 +19,11 @@ async fn a_restart_keeps_everything() {
     let sweep = store.submit(at(1), small_sweep()).await.unwrap().sweep;
     let worker = worker(&store, 2).await;
     let held = tasks(&store.claim_one(at(3), claim(worker, None, 8)).await.unwrap());
-    let (facts, events) = (store.facts().await.unwrap(), store.events().await.unwrap());
+    let (facts, events) = (store.facts().await.unwrap(), store.events(0, u32::MAX).await.unwrap());
     store.close().await;
 
     let store = SqlStore::sqlite(&path, policy()).await.unwrap();
-    assert_eq!((store.facts().await.unwrap(), store.events().await.unwrap()), (facts, events));
+    assert_eq!((store.facts().await.unwrap(), store.events(0, u32::MAX).await.unwrap()), (facts, events));
     assert_eq!(store.expire(at(5_100), Micros(5_000)).await.unwrap(), 0, "nobody expires during warm-up");
     let back = store.register(at(5_101), session("w", "1"), held.clone()).await.unwrap();
     assert_eq!((back.worker, back.keep), (worker, held.clone()));

@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use coordinator_core::invariants::JobFacts;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use coordinator_store::model::{Ending, JobFilter, RecordedCheckpoint, Selection};
+use coordinator_store::model::{Ending, JobFilter, NewSession, RecordedCheckpoint, Selection};
 use coordinator_store::{Store, StoreError};
 use proptest::prelude::*;
 use proto::error::ErrorCode;
@@ -28,7 +30,11 @@ enum Call {
     Fail(i64, Task, ErrorCode),
     Release(i64, Task),
     Expire,
+    Stall,
     Promote,
+    Drain(u8, bool),
+    Quota(Option<u64>),
+    Condemn(u8, bool),
 }
 
 /// The sweeps that may be asked for: they overlap.
@@ -61,6 +67,10 @@ fn call() -> impl Strategy<Value = Call> {
         4 => (worker(), task(), code).prop_map(|(w, task, code)| Call::Fail(w, task, code)),
         1 => (worker(), task()).prop_map(|(w, task)| Call::Release(w, task)),
         1 => Just(Call::Expire),
+        1 => Just(Call::Stall),
+        1 => (0..2u8, any::<bool>()).prop_map(|(name, on)| Call::Drain(name, on)),
+        1 => proptest::option::of(0..2u64).prop_map(Call::Quota),
+        1 => (0..4u8, any::<bool>()).prop_map(|(n, on)| Call::Condemn(n, on)),
         2 => Just(Call::Promote),
     ]
 }
@@ -81,7 +91,11 @@ impl Call {
             | Self::Retry(..)
             | Self::Claim(..)
             | Self::Expire
-            | Self::Promote => self,
+            | Self::Stall
+            | Self::Promote
+            | Self::Drain(..)
+            | Self::Quota(_)
+            | Self::Condemn(..) => self,
         }
     }
 }
@@ -110,7 +124,8 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
         Call::Cancel(sweep, job) => text(store.cancel(at, selection(sweep, job)).await),
         Call::Retry(sweep, job) => text(store.retry(at, selection(sweep, job)).await),
         Call::Register(name, process, held) => {
-            let session = session(names[usize::from(name)], names[usize::from(process)]);
+            let (name, process) = (names[usize::from(name)], names[usize::from(process)]);
+            let session = NewSession { host: name.into(), ..session(name, process) };
             text(store.register(at, session, held.to_vec()).await)
         }
         Call::Claim(w, fan, free) => {
@@ -132,7 +147,15 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
         Call::Fail(w, task, code) => text(store.fail(at, WorkerId(w), task, failed(code)).await),
         Call::Release(w, task) => text(store.fail(at, WorkerId(w), task, Ending::Released).await),
         Call::Expire => text(store.expire(at, Micros(0)).await),
+        Call::Stall => text(store.stall(at, Micros(0)).await),
         Call::Promote => text(store.promote(at).await),
+        Call::Drain(name, on) => {
+            let order = on.then_some(Duration::from_secs(1));
+            text(store.drain(at, names[usize::from(name)], order).await)
+        }
+        Call::Quota(lanes) => text(store.set_quota(at, "me", lanes).await),
+        Call::Condemn(n, true) => text(store.condemn(at, vec![digest(n)]).await),
+        Call::Condemn(n, false) => text(store.absolve(at, vec![digest(n)]).await),
     }
 }
 
@@ -144,6 +167,11 @@ async fn picture(store: &dyn Store, facts: &[JobFacts]) -> String {
         let jobs = store.jobs(filter).await.unwrap();
         shown += &format!("{:?}\n{jobs:?}\n", store.sweep(row.id).await.unwrap());
     }
+    for job in facts {
+        shown += &format!("{:?}\n", store.situation(job.id).await.unwrap());
+    }
+    let (roots, quotas) = (store.roots().await.unwrap(), store.quotas().await.unwrap());
+    shown += &format!("{roots:?}\n{quotas:?}\n{:?}\n", store.condemned().await.unwrap());
     shown
 }
 

@@ -2,18 +2,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
 use proto::v1;
+use proto_kit::offload::offload;
 use proto_kit::telemetry::field;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use super::pace::Pace;
+use super::roster::{Seat, Standing};
 use super::{Event, Lane};
+use crate::error::Error;
+use crate::folder::remove;
+use crate::inputs::Folders;
 use crate::node::Node;
 use crate::offer::{Assignment, task_of};
-use crate::outbox::{Failure, Finished, remove, tolerant};
+use crate::outbox::{Failure, Finished, tolerant};
+
+/// A job that goes on for longer keeps its slot for now: nothing is held ready for that.
+const LONG: Duration = Duration::from_secs(120);
 
 /// A job in the lane.
 pub(super) struct Assigned {
@@ -22,7 +33,10 @@ pub(super) struct Assigned {
     dropped: CancellationToken,
     /// Cancelled when the attempt leaves the lane: its checkpoints are worth nothing then.
     left: CancellationToken,
-    stage: Stage,
+    pub(super) stage: Stage,
+    /// Keeps the folders that it reads from.
+    inputs: Option<Folders>,
+    pub(super) pace: Pace,
     /// Whether a checkpoint is being saved.
     saving: bool,
     /// The checkpoint to save next; a newer one replaces it.
@@ -30,17 +44,55 @@ pub(super) struct Assigned {
     span: Span,
 }
 
-enum Stage {
+/// Where a job is.
+pub(super) enum Stage {
     /// Inputs are on their way.
     Preparing,
-    /// Waits for a runner.
+    /// Waits for a slot.
     Ready(Box<Start>),
-    /// The runner has it.
+    /// The runner was told, and has not yet said that it begins.
+    Sent(Box<Start>),
+    /// The runner computes it.
     Running,
+    /// The runner computes it until the checkpoint is written that the drain asked for.
+    Leaving,
+    /// The runner was told to stop it. Asked for by a drain, it goes back once its checkpoint is saved.
+    Stopped,
+}
+
+impl Assigned {
+    pub(super) fn task(&self) -> Task {
+        self.job.task
+    }
+
+    /// Its seat in the roster.
+    pub(super) fn seat(&self, now: Instant) -> Seat<'_> {
+        let standing = match self.stage {
+            Stage::Preparing => Standing::Preparing,
+            Stage::Ready(_) => Standing::Ready,
+            Stage::Sent(_) | Stage::Running | Stage::Leaving => {
+                Standing::Computing { long: self.pace.remaining(now).is_some_and(|rest| rest > LONG) }
+            }
+            Stage::Stopped => Standing::Stopped,
+        };
+        Seat { fan: &self.job.fan, slots: self.job.slots, standing }
+    }
+
+    pub(super) fn is_computing(&self) -> bool {
+        matches!(self.stage, Stage::Sent(_) | Stage::Running | Stage::Leaving)
+    }
+
+    /// Makes a job that is ready one that was sent; returns what to send.
+    pub(super) fn hand_over(&mut self) -> Option<Start> {
+        let Stage::Ready(start) = &self.stage else { return None };
+        let sent = (**start).clone();
+        self.stage = Stage::Sent(start.clone());
+        Some(sent)
+    }
 }
 
 impl Lane {
-    /// Takes an offered job in, or gives back what does not fit.
+    /// Takes an offered job in.
     pub(super) fn admit(&mut self, offer: v1::Offer) {
         let Some(task) = task_of(&offer) else {
             tracing::error!(label = offer.label, "an offer without a task");
@@ -52,28 +104,23 @@ impl Lane {
             { field::ATTEMPT } = task.attempt.0,
             label = offer.label
         );
+        self.node.metrics.jobs_taken.add(1);
         let dropped = self.node.held.insert(task);
         let job = match Assignment::read(task, &offer) {
             Ok(job) => Arc::new(job),
             Err(error) => {
-                let failure = Failure::new(ErrorCode::Spec, format!("the offer makes no sense: {error:#}"));
+                let failure = Failure::new(ErrorCode::Spec, format!("the offer makes no sense: {error}"));
                 return self.tell(task, dropped, span, failure);
             }
         };
-        if self.tasks.is_empty() {
-            self.fan = offer.fan;
-            self.slots = job.slots;
-        } else if self.fan.is_empty() || self.fan != offer.fan || self.tasks.len() >= self.slots {
-            return self.tell(task, dropped, span, Failure::released("the lane has no room for it"));
-        }
         span.in_scope(|| tracing::info!(sweep = offer.sweep, "job taken"));
         let (node, wanted) = (Arc::clone(&self.node), Arc::clone(&job));
-        let (stage, saving, unsaved) = (Stage::Preparing, false, None);
         let left = dropped.child_token();
         let gone = left.clone();
         self.background.spawn(
             async move {
                 let prepared = tokio::select! {
+                    biased;
                     () = gone.cancelled() => Err(Failure::released("dropped")),
                     prepared = prepare(&node, &wanted) => prepared,
                 };
@@ -81,56 +128,81 @@ impl Lane {
             }
             .instrument(span.clone()),
         );
-        self.tasks.insert(task, Assigned { job, dropped, left, stage, saving, unsaved, span });
+        let (stage, pace, saving, unsaved) = (Stage::Preparing, Pace::default(), false, None);
+        let inputs = None;
+        self.jobs.push(Assigned { job, dropped, left, stage, inputs, pace, saving, unsaved, span });
     }
 
-    /// A job's inputs are there: the runner gets it as soon as there is one.
-    pub(super) async fn prepared(&mut self, task: Task, prepared: Result<Start, Failure>) {
-        let Some(assigned) = self.tasks.get_mut(&task) else { return };
+    /// A job's inputs are there: it starts as soon as there is a slot.
+    pub(super) fn prepared(&mut self, task: Task, prepared: Result<(Start, Folders), Failure>) {
+        let Some(assigned) = self.find(task) else { return };
         match prepared {
-            Ok(start) => {
+            Ok((start, folders)) => {
                 assigned.stage = Stage::Ready(Box::new(start));
-                self.feed().await;
+                assigned.inputs = Some(folders);
             }
             Err(failure) => self.fail(task, failure),
         }
     }
 
-    /// Hands the runner every job that is ready.
-    async fn feed(&mut self) {
-        let (Some(runner), Some(_)) = (&mut self.runner, &self.version) else { return };
-        for assigned in self.tasks.values_mut() {
-            if let Stage::Ready(start) = &assigned.stage {
-                runner.send(&ToRunner::Start((**start).clone())).await;
-                assigned.stage = Stage::Running;
-            }
-        }
-    }
-
     /// One message of the runner. Messages about attempts that have left the lane mean nothing.
-    pub(super) async fn hear(&mut self, message: FromRunner) -> anyhow::Result<()> {
+    pub(super) fn hear(&mut self, message: FromRunner) -> Result<(), Error> {
         match message {
-            FromRunner::Hello { device, kinds: _, version } => {
-                self.greet(&device, version)?;
-                self.feed().await;
+            FromRunner::Hello { device, kinds: _, version } => self.greet(&device, version)?,
+            FromRunner::Started { task } => {
+                if let Some(assigned) = self.heard_of(task) {
+                    if matches!(assigned.stage, Stage::Sent(_)) {
+                        assigned.stage = Stage::Running;
+                    }
+                    self.node.held.started(task);
+                    self.node.metrics.jobs_started.add(1);
+                }
             }
-            FromRunner::Started { task } => self.node.held.started(task),
             FromRunner::Progress { task, step, total, tokens, loss } => {
-                self.node.held.progressed(task, v1::Progress { step, total, tokens, loss });
+                if let Some(assigned) = self.heard_of(task) {
+                    assigned.pace.note(Instant::now(), step, total);
+                    self.node.held.progressed(task, v1::Progress { step, total, tokens, loss });
+                }
             }
-            FromRunner::Checkpoint { task, step, path } => self.checkpoint(task, step, path),
+            FromRunner::Checkpoint { task, step, path } => {
+                let Some(assigned) = self.heard_of(task) else { return Ok(()) };
+                if matches!(assigned.stage, Stage::Leaving) {
+                    // Steps after the checkpoint would be lost.
+                    self.stop_in_runner(task);
+                }
+                self.checkpoint(task, step, path);
+            }
             FromRunner::Done { task, output, metrics, device_ms } => {
-                let runner = self.version.clone().unwrap_or_default();
-                self.restarts.reset();
-                self.commit(task, Finished { output, metrics, device_ms, runner });
+                if self.heard_of(task).is_some() {
+                    let runner = self.version.clone().unwrap_or_default();
+                    self.restarts.reset();
+                    self.commit(task, Finished { output, metrics, device_ms, runner });
+                }
             }
-            FromRunner::Failed { task, code, message } => self.fail(task, Failure::new(code, message)),
+            FromRunner::Failed { task, code, message } => {
+                if self.heard_of(task).is_some() {
+                    self.fail(task, Failure::new(code, message));
+                }
+            }
         }
         Ok(())
     }
 
+    fn find(&mut self, task: Task) -> Option<&mut Assigned> {
+        self.jobs.iter_mut().find(|assigned| assigned.task() == task)
+    }
+
+    /// The job of a message. A runner that talks of a job that it was not told to stop is alive.
+    fn heard_of(&mut self, task: Task) -> Option<&mut Assigned> {
+        if self.jobs.iter().any(|assigned| assigned.task() == task && assigned.is_computing()) {
+            self.obey_by = None;
+        }
+        self.find(task)
+    }
+
     fn checkpoint(&mut self, task: Task, step: u64, folder: PathBuf) {
-        let Some(assigned) = self.tasks.get_mut(&task) else { return };
+        let (node, runner) = (Arc::clone(&self.node), self.version.clone().unwrap_or_default());
+        let Some(assigned) = self.find(task) else { return };
         if assigned.saving {
             if let Some((_, older)) = assigned.unsaved.replace((step, folder)) {
                 self.background.spawn(async move {
@@ -141,26 +213,28 @@ impl Lane {
             return;
         }
         assigned.saving = true;
-        let (node, job, left) = (Arc::clone(&self.node), Arc::clone(&assigned.job), assigned.left.clone());
-        let runner = self.version.clone().unwrap_or_default();
+        let (job, left, span) = (Arc::clone(&assigned.job), assigned.left.clone(), assigned.span.clone());
         self.background.spawn(
             async move {
                 tokio::select! {
+                    biased;
                     () = left.cancelled() => {}
                     () = node.save(&job, runner, step, folder) => {}
                 }
                 Event::Saved(task)
             }
-            .instrument(assigned.span.clone()),
+            .instrument(span),
         );
     }
 
-    /// A checkpoint is saved: the next may follow.
+    /// A checkpoint is saved: the next may follow, or the job goes back.
     pub(super) fn saved(&mut self, task: Task) {
-        let Some(assigned) = self.tasks.get_mut(&task) else { return };
+        let Some(assigned) = self.find(task) else { return };
         assigned.saving = false;
         if let Some((step, folder)) = assigned.unsaved.take() {
             self.checkpoint(task, step, folder);
+        } else if matches!(assigned.stage, Stage::Stopped) {
+            self.fail(task, Failure::released("the worker drains; the job is saved"));
         }
     }
 
@@ -176,7 +250,7 @@ impl Lane {
         );
     }
 
-    fn fail(&mut self, task: Task, failure: Failure) {
+    pub(super) fn fail(&mut self, task: Task, failure: Failure) {
         if let Some(Assigned { dropped, span, .. }) = self.take(task) {
             self.tell(task, dropped, span, failure);
         }
@@ -195,32 +269,29 @@ impl Lane {
 
     /// Takes a job out of the lane and so makes room.
     fn take(&mut self, task: Task) -> Option<Assigned> {
-        let assigned = self.tasks.remove(&task)?;
+        let place = self.jobs.iter().position(|assigned| assigned.task() == task)?;
+        let assigned = self.jobs.remove(place);
         assigned.left.cancel();
-        if self.tasks.is_empty() {
-            self.fan.clear();
+        if assigned.is_computing() && self.version.is_some() {
+            self.freed.push_back(Instant::now());
         }
         Some(assigned)
     }
 
-    /// Fails every job that the runner had; jobs that wait for one go on waiting.
+    /// Fails every job that the runner had.
     pub(super) fn fail_running(&mut self, message: &str) {
-        let running =
-            |(task, assigned): (&Task, &Assigned)| matches!(assigned.stage, Stage::Running).then_some(*task);
-        for task in self.tasks.iter().filter_map(running).collect::<Vec<_>>() {
+        for task in self.jobs.iter().filter(|job| job.is_computing()).map(Assigned::task).collect::<Vec<_>>()
+        {
             self.fail(task, Failure::new(ErrorCode::RunnerDied, message));
         }
     }
 
     /// Stops the jobs that the coordinator has dropped.
-    pub(super) async fn drop_unwanted(&mut self) {
-        let unwanted =
-            |(task, assigned): (&Task, &Assigned)| assigned.dropped.is_cancelled().then_some(*task);
-        for task in self.tasks.iter().filter_map(unwanted).collect::<Vec<_>>() {
-            let Some(assigned) = self.take(task) else { continue };
-            if let (Stage::Running, Some(runner)) = (&assigned.stage, &mut self.runner) {
-                runner.send(&ToRunner::Stop { task }).await;
-            }
+    pub(super) fn drop_unwanted(&mut self) {
+        let unwanted = self.jobs.iter().filter(|assigned| assigned.dropped.is_cancelled());
+        for task in unwanted.map(Assigned::task).collect::<Vec<_>>() {
+            self.stop_in_runner(task);
+            self.take(task);
             let folder = self.node.folder_of(task);
             self.background.spawn(async move {
                 remove(folder).await;
@@ -229,29 +300,27 @@ impl Lane {
         }
     }
 
-    /// The worker shuts down: the runner ends, unfinished jobs go back.
-    pub(super) fn give_back(&mut self) {
-        if let Some(runner) = self.runner.take() {
-            self.background.spawn(async move {
-                runner.end().await;
-                Event::Ended
-            });
-        }
-        for task in self.tasks.keys().copied().collect::<Vec<_>>() {
-            self.fail(task, Failure::released("the worker shuts down"));
+    /// Tells the runner to stop a job, if it has it. From now on it must show that it listens.
+    pub(super) fn stop_in_runner(&mut self, task: Task) {
+        let timeout = self.node.stop_timeout;
+        let Some(assigned) = self.find(task).filter(|assigned| assigned.is_computing()) else { return };
+        assigned.stage = Stage::Stopped;
+        if let Some(runner) = &mut self.runner {
+            runner.send(ToRunner::Stop { task });
+            self.obey_by.get_or_insert(Instant::now() + timeout);
+            self.freed.push_back(Instant::now());
         }
     }
 }
 
 /// Brings a job's inputs to the node. A checkpoint that cannot be read costs time, not the job.
-async fn prepare(node: &Node, job: &Assignment) -> Result<Start, Failure> {
-    // The lane is to hold the folders as long as the job; until it does, they stay as long as the worker.
-    let inputs = Box::leak(Box::new(tolerant(node.seed, || node.inputs.folders(&job.inputs)).await?)).paths();
+async fn prepare(node: &Node, job: &Assignment) -> Result<(Start, Folders), Failure> {
+    let folders = tolerant(node.seed, || node.inputs.folders(&job.inputs)).await?;
     let folder = node.folder_of(job.task);
     remove(folder.clone()).await;
     let scratch = folder.join("work");
-    let made = tokio::fs::create_dir_all(&scratch).await;
-    made.map_err(|error| {
+    let wanted = scratch.clone();
+    offload(move || std::fs::create_dir_all(wanted)).await.map_err(|error| {
         Failure::new(ErrorCode::Storage, format!("cannot create {}: {error}", scratch.display()))
     })?;
     let mut resume = None;
@@ -263,5 +332,6 @@ async fn prepare(node: &Node, job: &Assignment) -> Result<Start, Failure> {
         }
     }
     let (key, spec, fan_limits) = (job.key, job.spec.clone(), job.fan_limits.clone());
-    Ok(Start { task: job.task, key, spec, inputs, scratch, resume, fan_limits, halvings: job.halvings })
+    let (inputs, halvings) = (folders.paths(), job.halvings);
+    Ok((Start { task: job.task, key, spec, inputs, scratch, resume, fan_limits, halvings }, folders))
 }

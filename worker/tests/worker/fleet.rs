@@ -29,6 +29,21 @@ pub(crate) struct Table {
     pub(crate) stale: BTreeSet<i64>,
     /// Jobs that the next heartbeat's answer stops.
     pub(crate) stop: BTreeSet<i64>,
+    /// Grants what a lane wants to hold ready, whatever its fan.
+    pub(crate) prefetch: bool,
+    /// How long a call for jobs takes at least.
+    pub(crate) acquire_takes: Duration,
+    /// What heartbeats are told about a drain: its grace in milliseconds.
+    pub(crate) drain: Option<u64>,
+    /// Whether another worker has taken the name.
+    pub(crate) superseded: bool,
+    /// How many further commits name a condemned object, and how many further checkpoints.
+    pub(crate) condemned: (u32, u32),
+    /// Calls for jobs.
+    pub(crate) acquired: Vec<v1::AcquireRequest>,
+    /// Heartbeats, and whether the last one told of a drain.
+    pub(crate) heartbeats: u32,
+    pub(crate) draining: bool,
     /// Names of the calls that were turned away, oldest first.
     pub(crate) turned_away: Vec<&'static str>,
     pub(crate) registrations: Vec<v1::RegisterRequest>,
@@ -41,6 +56,15 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn running(&self) -> BTreeSet<i64> {
         self.heartbeat.iter().filter(|held| held.running).map(|held| held.task.unwrap().job).collect()
+    }
+
+    pub(crate) fn waiting(&self) -> BTreeSet<i64> {
+        self.heartbeat.iter().filter(|held| !held.running).map(|held| held.task.unwrap().job).collect()
+    }
+
+    /// Jobs that were given back, in that order.
+    pub(crate) fn released(&self) -> Vec<i64> {
+        self.failed.iter().filter(|fail| fail.released).map(|fail| fail.task.unwrap().job).collect()
     }
 
     pub(crate) fn is_completed(&self, job: i64) -> bool {
@@ -68,6 +92,14 @@ impl FakeFleet {
             deaf: false,
             stale: BTreeSet::new(),
             stop: BTreeSet::new(),
+            prefetch: false,
+            acquire_takes: Duration::ZERO,
+            drain: None,
+            superseded: false,
+            condemned: (0, 0),
+            acquired: Vec::new(),
+            heartbeats: 0,
+            draining: false,
             turned_away: Vec::new(),
             registrations: Vec::new(),
             heartbeat: Vec::new(),
@@ -145,15 +177,25 @@ impl FakeFleet {
         name: &'static str,
         term: u64,
         task: Option<v1::Task>,
-        change: impl FnOnce(&mut Table) -> T,
+        change: impl FnOnce(&mut Table) -> Result<T, Status>,
     ) -> Result<Response<T>, Status> {
         self.call(name, term, |table| {
             if table.stale.contains(&task.unwrap().job) {
                 table.turned_away.push(name);
                 return Err(Reason::StaleAttempt.refusal("a newer attempt exists"));
             }
-            Ok(change(table))
+            change(table)
         })
+    }
+}
+
+fn refuse_condemned(further: &mut u32) -> Result<(), Status> {
+    match further.checked_sub(1) {
+        None => Ok(()),
+        Some(rest) => {
+            *further = rest;
+            Err(Reason::Condemned.refusal("an object is about to be deleted"))
+        }
     }
 }
 
@@ -185,6 +227,11 @@ impl Fleet for FakeFleet {
     ) -> Result<Response<v1::AcquireReply>, Status> {
         let request = request.into_inner();
         let deadline = Instant::now() + Duration::from_millis(request.wait_ms);
+        let takes = self.with(|table| {
+            table.acquired.push(request.clone());
+            table.acquire_takes
+        });
+        tokio::time::sleep(takes).await;
         loop {
             let changed = self.changed.notified();
             let reply = self.call("acquire", request.term, |table| {
@@ -194,6 +241,10 @@ impl Fleet for FakeFleet {
                     let fits = |offer: &v1::Offer| fan.is_empty() || offer.fan == fan;
                     let Some(found) = table.ready.iter().position(fits) else { break };
                     offers.extend(table.ready.remove(found).inspect(|offer| fan = offer.fan.clone()));
+                }
+                if table.prefetch {
+                    let ahead = table.ready.len().min(request.prefetch as usize);
+                    offers.extend(table.ready.drain(..ahead));
                 }
                 Ok(v1::AcquireReply { offers })
             })?;
@@ -213,7 +264,12 @@ impl Fleet for FakeFleet {
     ) -> Result<Response<v1::HeartbeatReply>, Status> {
         let request = request.into_inner();
         self.call("heartbeat", request.term, |table| {
+            if table.superseded {
+                return Err(Reason::Superseded.refusal("another worker has the name"));
+            }
             table.heartbeat = request.held.clone();
+            table.heartbeats += 1;
+            table.draining = request.draining;
             let stopped = request
                 .held
                 .iter()
@@ -222,7 +278,8 @@ impl Fleet for FakeFleet {
             let stop = |task| v1::Directive { task: Some(task), kind: v1::directive::Kind::Stop.into() };
             Ok(v1::HeartbeatReply {
                 directives: stopped.map(stop).collect(),
-                ..v1::HeartbeatReply::default()
+                drain: table.drain.is_some(),
+                drain_grace_ms: table.drain.unwrap_or_default(),
             })
         })
     }
@@ -233,8 +290,9 @@ impl Fleet for FakeFleet {
     ) -> Result<Response<v1::CheckpointedReply>, Status> {
         let request = request.into_inner();
         self.write("checkpointed", request.term, request.task, |table| {
+            refuse_condemned(&mut table.condemned.1)?;
             table.checkpoints.push(request.clone());
-            v1::CheckpointedReply {}
+            Ok(v1::CheckpointedReply {})
         })
     }
 
@@ -244,8 +302,9 @@ impl Fleet for FakeFleet {
     ) -> Result<Response<v1::CompleteReply>, Status> {
         let request = request.into_inner();
         self.write("complete", request.term, request.task, |table| {
+            refuse_condemned(&mut table.condemned.0)?;
             table.completed.push(request.clone());
-            v1::CompleteReply { artifact: request.artifact.clone() }
+            Ok(v1::CompleteReply { artifact: request.artifact.clone() })
         })
     }
 
@@ -253,7 +312,7 @@ impl Fleet for FakeFleet {
         let request = request.into_inner();
         self.write("fail", request.term, request.task, |table| {
             table.failed.push(request.clone());
-            v1::FailReply {}
+            Ok(v1::FailReply {})
         })
     }
 }

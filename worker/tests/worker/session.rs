@@ -99,21 +99,6 @@ async fn fenced_attempts_are_dropped_on_reattachment() {
 }
 
 #[tokio::test]
-async fn sigterm_gives_jobs_back_and_leaves_nothing() {
-    let world = World::new().await;
-    world.fleet.with(|table| table.ready.push_back(world.offer(1, waiting(&world))));
-    let mut worker = world.start(&mut world.command("cpu"));
-    world.fleet.until("a running job", |table| table.running() == [1].into()).await;
-    worker.terminate();
-    let (code, log) = worker.end().await;
-    assert_eq!(code, 0, "{log}");
-    let failed = world.fleet.with(|table| table.failed.clone());
-    assert_eq!((failed.len(), failed[0].released), (1, true));
-    gone(&world.path("note")).await;
-    assert!(!world.path("worker/scratch").exists());
-}
-
-#[tokio::test]
 async fn the_end_of_standard_input_ends_a_child() {
     let world = World::new().await;
     world.fleet.with(|table| table.ready.push_back(world.offer(1, waiting(&world))));
@@ -158,7 +143,8 @@ async fn a_killed_worker_takes_its_runner_along_and_its_folder_can_be_used_again
 
 /// Runs a worker that fails at once; returns its standard error.
 async fn refused(command: &mut tokio::process::Command) -> String {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output().await.unwrap();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await.expect("a failure").unwrap();
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
 }
@@ -177,6 +163,26 @@ async fn mistakes_at_the_start_are_one_line() {
 
     let error = refused(world.command("cpu").args(["--device", "cpu"])).await;
     assert_eq!(error, "error: device `cpu` is named twice\n");
+
+    for (key, value, expected) in [
+        ("TIME_LIMIT", "15s", "`time_limit` (15s) must be longer than `drain_grace` (15s)"),
+        (
+            "TIME_LIMIT",
+            "soon",
+            "QUIVER_WORKER__TIME_LIMIT: `worker.time_limit`: `soon` is no duration like `30s`: expected number at 0",
+        ),
+        ("ORPHAN_GRACE", "0s", "`orphan_grace` is 0; the shortest that makes sense is some seconds"),
+        ("NAME", "' '", "`name` is empty; leave it out for one made of host and folder"),
+        (
+            "MIN_FREE_DISK",
+            "much",
+            "QUIVER_WORKER__MIN_FREE_DISK: `worker.min_free_disk`: `much` is no size like `2GiB`",
+        ),
+    ] {
+        let mut command = world.command("cpu");
+        let error = refused(command.env(format!("QUIVER_WORKER__{key}"), value)).await;
+        assert_eq!(error, format!("error: {expected}\n"), "{key}");
+    }
 
     world.fleet.address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = refused(world.command("cpu").args(["--connect-timeout", "300ms"])).await;

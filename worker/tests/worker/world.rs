@@ -3,16 +3,21 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
+use proto_kit::clock::SystemClock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use worker::{Error, Exit, Fleet, Metrics, Settings, Worker};
 use worker_artifacts::{ArtifactRef, Artifacts, Import, ImportFile, Source, hash_bytes};
 
 use crate::fleet::{FakeFleet, Table};
+use crate::puppet::Puppets;
 
 pub(crate) struct World {
     pub(crate) folder: TempDir,
@@ -87,10 +92,51 @@ impl World {
         command.args(["run", "--coordinator", &format!("http://{}", self.fleet.address), "--device", device]);
         command.arg("--runner").arg(&self.runner).arg("--dir").arg(self.path("worker"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command.env("QUIVER_WORKER__MIN_FREE_DISK", "0");
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUIVER_")) {
             command.env_remove(name);
         }
         command
+    }
+
+    /// Starts a worker in this process, with runners that the test plays.
+    pub(crate) fn inside(&self, change: impl FnOnce(&mut Worker)) -> Inside {
+        let url = format!("http://{}", self.fleet.address);
+        let (puppets, metrics, exit) = (Puppets::default(), Arc::<Metrics>::default(), Exit::default());
+        let settings = Settings {
+            device: vec!["cpu".to_owned()],
+            dir: self.path("worker"),
+            coordinator: url.clone(),
+            ..Settings::default()
+        };
+        let mut worker = Worker {
+            settings,
+            fleet: Fleet::connect(&url).unwrap(),
+            launch: Arc::new(puppets.clone()),
+            store: Arc::new(Artifacts::open),
+            clock: Arc::new(SystemClock::default()),
+            incarnation: "first".to_owned(),
+            seed: 7,
+            host: "here".to_owned(),
+            free_space: Arc::new(|_| Ok(u64::MAX)),
+            metrics: Arc::clone(&metrics),
+        };
+        change(&mut worker);
+        let ended = tokio::spawn(worker.run(exit.clone()));
+        Inside { puppets, metrics, exit, ended }
+    }
+
+    /// A worker in this process with job 1, which it computes, and job 2, which it holds ready.
+    pub(crate) async fn busy(&self, change: impl FnOnce(&mut Worker)) -> Inside {
+        self.fleet.with(|table| {
+            table.prefetch = true;
+            table.ready.push_back(self.offer(1, json!({})));
+        });
+        let inside = self.inside(change);
+        self.fleet.until("a running job", |table| table.running() == [1].into()).await;
+        self.fleet.with(|table| table.ready.push_back(self.offer(2, json!({}))));
+        self.fleet.until("a waiting job", |table| table.waiting() == [2].into()).await;
+        inside
     }
 
     pub(crate) fn worker(&self) -> Process {
@@ -104,6 +150,21 @@ impl World {
     }
 }
 
+/// A worker in this process.
+pub(crate) struct Inside {
+    pub(crate) puppets: Puppets,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) exit: Exit,
+    pub(crate) ended: JoinHandle<Result<(), Error>>,
+}
+
+impl Inside {
+    /// Waits for the end.
+    pub(crate) async fn end(self) -> Result<(), Error> {
+        timeout(Duration::from_secs(20), self.ended).await.expect("the worker ends").unwrap()
+    }
+}
+
 /// A running worker. What it logged is shown when its test fails.
 pub(crate) struct Process {
     pub(crate) child: Child,
@@ -111,8 +172,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id().unwrap());
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id().unwrap());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 

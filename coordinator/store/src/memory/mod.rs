@@ -4,6 +4,7 @@
 mod sessions;
 mod sweeps;
 mod table;
+mod upkeep;
 mod view;
 mod work;
 
@@ -12,18 +13,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coordinator_core::explain::Situation;
 use coordinator_core::invariants::JobFacts;
+use coordinator_core::offer::Quota;
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use proto::id::{Digest, JobKey, SweepId, Term, WorkerId};
+use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 
 use crate::error::{Result, StoreError};
 use crate::model::{
-    Artifact, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep, Offer,
-    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, Told, WorkerView,
+    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
+    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
+    TokenView, Told, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
@@ -134,6 +138,53 @@ impl Store for MemoryStore {
         self.write(at)?.promote(at.now)
     }
 
+    async fn set_quota(&self, at: Stamp, owner: &str, max_lanes: Option<u64>) -> Result<()> {
+        self.write(at)?.set_quota(owner, max_lanes);
+        Ok(())
+    }
+
+    async fn condemn(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
+        self.write(at)?.condemned.extend(digests);
+        Ok(())
+    }
+
+    async fn absolve(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
+        self.write(at)?.condemned.retain(|digest| !digests.contains(digest));
+        Ok(())
+    }
+
+    async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()> {
+        self.write(at)?.create_token(at.now, token)
+    }
+
+    async fn revoke_token(&self, at: Stamp, name: &str) -> Result<bool> {
+        Ok(self.write(at)?.revoke_token(at.now, name))
+    }
+
+    async fn quotas(&self) -> Result<Vec<Quota>> {
+        Ok(self.read().quotas())
+    }
+
+    async fn roots(&self) -> Result<Vec<Artifact>> {
+        Ok(self.read().roots())
+    }
+
+    async fn condemned(&self) -> Result<Vec<Digest>> {
+        Ok(self.read().condemned.iter().copied().collect())
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenView>> {
+        Ok(self.read().tokens())
+    }
+
+    async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>> {
+        Ok(self.read().bearer(hash))
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Option<Situation>> {
+        Ok(self.read().situation(job))
+    }
+
     async fn find_sweep(&self, id_or_name: &str) -> Result<Option<SweepRow>> {
         Ok(self.read().find_sweep(id_or_name))
     }
@@ -162,7 +213,9 @@ impl Store for MemoryStore {
         Ok(self.read().facts())
     }
 
-    async fn events(&self) -> Result<Vec<EventView>> {
-        Ok(self.read().events.clone())
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {
+        let table = self.read();
+        let behind = table.events.iter().filter(|event| event.seq > after);
+        Ok(behind.take(limit as usize).cloned().collect())
     }
 }

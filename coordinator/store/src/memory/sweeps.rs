@@ -9,7 +9,7 @@ use proto::state::{JobState, Outcome, SweepState};
 
 use super::table::{Job, Sweep, Table};
 use crate::error::{Result, StoreError};
-use crate::model::{EventView, NewJob, NewSweep, Selection, Submitted, SweepRow};
+use crate::model::{NewJob, NewSweep, Selection, Submitted, SweepRow};
 
 impl Table {
     /// See [`crate::Store::submit`].
@@ -92,14 +92,7 @@ impl Table {
             result: None,
         };
         self.jobs.insert(id, job);
-        let attempt = Some(Attempt(0));
-        self.events.push(EventView {
-            at: now,
-            sweep: None,
-            job: Some(id),
-            attempt,
-            kind: format!("job.{state}"),
-        });
+        self.note(now, None, Some(id), Some(Attempt(0)), format!("job.{state}"));
         id
     }
 

@@ -1,5 +1,6 @@
 //! Rows in memory, and the one way in which a job changes its state: counters and journal follow from it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use proto::pipe::Task;
 use proto::state::{JobState, Outcome, SweepState};
 
 use crate::error::{Result, StoreError};
-use crate::model::{Completion, EventView, NewJob, NewSession, RecordedCheckpoint, SweepRow, WorkerState};
+use crate::model::{
+    Completion, EventView, NewJob, NewSession, RecordedCheckpoint, SweepRow, TokenView, WorkerState,
+};
 
 /// A sweep.
 #[derive(Debug)]
@@ -56,6 +59,11 @@ impl Job {
     /// The newest attempt.
     pub(super) fn task(&self) -> Task {
         Task { job: self.id, attempt: self.attempt }
+    }
+
+    /// Its place in the order in which ready jobs are offered: the least goes first.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (Reverse(self.priority), Reverse(self.planned.coverage), Reverse(self.planned.tokens), self.id)
     }
 }
 
@@ -108,6 +116,8 @@ pub(super) struct Table {
     pub(super) condemned: BTreeSet<Digest>,
     /// Owner → lanes that he may have.
     pub(super) quotas: BTreeMap<String, u64>,
+    /// Tokens by hash.
+    pub(super) tokens: BTreeMap<Digest, TokenView>,
     pub(super) events: Vec<EventView>,
 }
 
@@ -124,6 +134,7 @@ impl Table {
             workers: BTreeMap::new(),
             condemned: BTreeSet::new(),
             quotas: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -172,13 +183,7 @@ impl Table {
                 new.device_ms += after;
             }
         }
-        self.events.push(EventView {
-            at: now,
-            sweep: None,
-            job: Some(id),
-            attempt,
-            kind: format!("job.{to}"),
-        });
+        self.note(now, None, Some(id), attempt, format!("job.{to}"));
         Ok(())
     }
 
@@ -193,8 +198,20 @@ impl Table {
 
     /// Notes a sweep's state in the journal.
     pub(super) fn sweep_event(&mut self, now: Micros, id: SweepId, to: SweepState) {
-        let kind = format!("sweep.{to}");
-        self.events.push(EventView { at: now, sweep: Some(id), job: None, attempt: None, kind });
+        self.note(now, Some(id), None, None, format!("sweep.{to}"));
+    }
+
+    /// Adds an entry to the journal.
+    pub(super) fn note(
+        &mut self,
+        at: Micros,
+        sweep: Option<SweepId>,
+        job: Option<JobId>,
+        attempt: Option<Attempt>,
+        kind: String,
+    ) {
+        let seq = self.events.len() as i64 + 1;
+        self.events.push(EventView { seq, at, sweep, job, attempt, kind });
     }
 
     /// Ends a living attempt.

@@ -1,10 +1,7 @@
 //! Attempts: claimed, checkpointed, committed, failed.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
 use coordinator_core::lease::{may_write, stalled_before};
-use coordinator_core::offer::{Candidate, FleetFacts, LaneFacts, Quota, WINDOW, best, choose, exhausted};
+use coordinator_core::offer::{Candidate, LaneFacts, WINDOW, best, choose, exhausted};
 use coordinator_core::retry::{Failure, on_failure};
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
@@ -55,15 +52,6 @@ impl Table {
     fn lane_facts(&self, claim: &Claim) -> (LaneFacts, Vec<String>) {
         let in_lane = || self.jobs.values().filter(|job| job.holder == Some((claim.worker, claim.lane)));
         let in_fan = || in_lane().filter(|job| job.planned.fan.is_some() && job.planned.fan == claim.fan);
-        let live = || {
-            let live = self.workers.values().filter(|row| row.state == WorkerState::Live);
-            live.filter(|row| !row.takes_none(&self.policy))
-        };
-        let fleet = FleetFacts {
-            lanes: live().map(|row| row.session.lanes.len() as u64).sum(),
-            hosts: live().map(|row| &row.session.host).collect::<BTreeSet<_>>().len() as u64,
-            ready: self.jobs.values().filter(|job| job.state == JobState::Ready).count() as u64,
-        };
         let host = self.workers.get(&claim.worker).map(|row| row.session.host.clone());
         let lane = LaneFacts {
             fan: claim.fan,
@@ -72,22 +60,9 @@ impl Table {
             free_slots: claim.free_slots,
             prefetch: claim.prefetch,
             host: host.unwrap_or_default(),
-            fleet,
+            fleet: self.fleet(),
         };
         (lane, in_lane().map(|job| job.owner.clone()).collect())
-    }
-
-    fn quotas(&self) -> Vec<Quota> {
-        let used = |owner: &String| {
-            let held = self.jobs.values().filter(|job| job.owner == *owner);
-            held.filter_map(|job| job.holder).collect::<BTreeSet<_>>().len() as u64
-        };
-        let quota = |(owner, max): (&String, &u64)| Quota {
-            owner: owner.clone(),
-            max_lanes: *max,
-            used: used(owner),
-        };
-        self.quotas.iter().map(quota).collect()
     }
 
     /// Ready jobs, best first; with `fan`, only of that fan.
@@ -97,10 +72,7 @@ impl Table {
             .filter(|job| fan.is_none() || job.planned.fan == fan)
             .filter(|job| !excluded.contains(&job.owner.as_str()))
             .collect();
-        let rank = |job: &&Job| {
-            (Reverse(job.priority), Reverse(job.planned.coverage), Reverse(job.planned.tokens), job.id)
-        };
-        ready.sort_by_key(rank);
+        ready.sort_by_key(|job| job.rank());
         let candidate = |job: &Job| Candidate {
             job: job.id,
             fan: job.planned.fan,
@@ -175,7 +147,7 @@ impl Table {
         blobs: &[Digest],
     ) -> Result<()> {
         self.require_writable(worker, task)?;
-        self.require_kept(blobs)?;
+        self.require_kept(blobs.iter().copied().chain([checkpoint.artifact.digest]))?;
         self.checkpoints.entry((task.job, checkpoint.step, task.attempt)).or_insert(checkpoint);
         let older: Vec<_> = self.checkpoints_of(task.job).rev().skip(2).collect();
         for key in older {
@@ -190,11 +162,11 @@ impl Table {
         self.checkpoints.range(all).map(|(key, _)| *key)
     }
 
-    /// Fails if one of some blobs is about to be deleted.
-    fn require_kept(&self, blobs: &[Digest]) -> Result<()> {
-        match blobs.iter().find(|digest| self.condemned.contains(digest)) {
+    /// Fails if one of some objects is about to be deleted.
+    fn require_kept(&self, mut digests: impl Iterator<Item = Digest>) -> Result<()> {
+        match digests.find(|digest| self.condemned.contains(digest)) {
             None => Ok(()),
-            Some(digest) => Err(StoreError::Condemned(*digest)),
+            Some(digest) => Err(StoreError::Condemned(digest)),
         }
     }
 
@@ -205,7 +177,7 @@ impl Table {
             return Ok(winner);
         }
         self.require_writable(worker, task)?;
-        self.require_kept(&completion.blobs)?;
+        self.require_kept(completion.digests())?;
         let artifact = completion.artifact.clone();
         self.move_job(now, task.job, JobState::Succeeded, |job| {
             job.result = Some(completion);
@@ -213,6 +185,7 @@ impl Table {
         })?;
         self.blame(worker, task.job);
         self.end_attempt(now, task, Outcome::Committed);
+        self.checkpoints.retain(|(job, _, _), _| *job != task.job);
         let key = self.job_mut(task.job)?.planned.key;
         let waiting = self.jobs.values().filter(|job| job.planned.needs().contains(&key));
         let waiting: Vec<_> = waiting.map(|job| job.id).collect();

@@ -164,6 +164,13 @@ pub struct Completion {
     pub blobs: Vec<Digest>,
 }
 
+impl Completion {
+    /// Everything that must stay in the object store once this is committed: blobs and manifest.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.blobs.iter().copied().chain([self.artifact.digest])
+    }
+}
+
 /// How an attempt ends without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {

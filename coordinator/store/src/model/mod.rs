@@ -2,6 +2,7 @@
 
 mod fleet;
 mod sweep;
+mod upkeep;
 mod view;
 
 pub use fleet::{
@@ -9,6 +10,7 @@ pub use fleet::{
     Registered, Told,
 };
 pub use sweep::{NewInput, NewJob, NewSweep, Selection, Source, Submitted};
+pub use upkeep::{Bearer, NewToken, TokenView};
 pub use view::{
     EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
     SweepView, WorkerState, WorkerView,

@@ -198,6 +198,8 @@ pub struct JobView {
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventView {
+    /// Its place in the journal; grows.
+    pub seq: i64,
     /// When.
     pub at: Micros,
     /// The sweep, for an event of a sweep.

@@ -8,6 +8,7 @@ mod row;
 mod sessions;
 mod sqlite;
 mod sweeps;
+mod upkeep;
 mod view;
 mod work;
 
@@ -16,19 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coordinator_core::explain::Situation;
 use coordinator_core::invariants::JobFacts;
+use coordinator_core::offer::Quota;
 use coordinator_core::policy::Policy;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use proto::id::{Digest, JobKey, SweepId, Term, WorkerId};
+use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
 use crate::error::{Result, StoreError};
 use crate::model::{
-    Artifact, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep, Offer,
-    RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView, Told, WorkerView,
+    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
+    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
+    TokenView, Told, WorkerView,
 };
 use crate::store::Store;
 use lock::FileLock;
@@ -185,6 +189,50 @@ impl Store for SqlStore {
         write!(self, at, tx => sessions::drain(tx, at, worker, order))
     }
 
+    async fn set_quota(&self, at: Stamp, owner: &str, max_lanes: Option<u64>) -> Result<()> {
+        write!(self, at, tx => upkeep::set_quota(tx, owner, max_lanes))
+    }
+
+    async fn condemn(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
+        write!(self, at, tx => upkeep::condemn(tx, at, &digests))
+    }
+
+    async fn absolve(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
+        write!(self, at, tx => upkeep::absolve(tx, &digests))
+    }
+
+    async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()> {
+        write!(self, at, tx => upkeep::create_token(tx, at, &token))
+    }
+
+    async fn revoke_token(&self, at: Stamp, name: &str) -> Result<bool> {
+        write!(self, at, tx => upkeep::revoke_token(tx, at, name))
+    }
+
+    async fn quotas(&self) -> Result<Vec<Quota>> {
+        read!(self, acquire, tx => upkeep::quotas(tx))
+    }
+
+    async fn roots(&self) -> Result<Vec<Artifact>> {
+        read!(self, acquire, tx => upkeep::roots(tx))
+    }
+
+    async fn condemned(&self) -> Result<Vec<Digest>> {
+        read!(self, acquire, tx => upkeep::condemned(tx))
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenView>> {
+        read!(self, acquire, tx => upkeep::tokens(tx))
+    }
+
+    async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>> {
+        read!(self, acquire, tx => upkeep::bearer(tx, hash))
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Option<Situation>> {
+        read!(self, begin, tx => upkeep::situation(tx, &self.policy, job))
+    }
+
     async fn find_sweep(&self, id_or_name: &str) -> Result<Option<SweepRow>> {
         read!(self, acquire, tx => view::find_sweep(tx, id_or_name))
     }
@@ -213,8 +261,8 @@ impl Store for SqlStore {
         read!(self, begin, tx => view::facts(tx))
     }
 
-    async fn events(&self) -> Result<Vec<EventView>> {
-        read!(self, acquire, tx => view::events(tx))
+    async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {
+        read!(self, acquire, tx => view::events(tx, after, limit))
     }
 }
 

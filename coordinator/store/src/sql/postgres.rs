@@ -24,8 +24,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgr
 /// The statements as Postgres runs them.
 pub(super) static POSTGRES: Queries = Queries { claim: include_str!("postgres/claim.sql"), ..COMMON };
 
-/// Connections that write: calls that the server did not gather into one transaction.
-const WRITERS: u32 = 4;
+/// Connections that write. One, so that the journal has one order, as the leader has one mind; calls that come together share it.
+const WRITERS: u32 = 1;
 
 /// Settings of each connection: a migration that finds its table need not say so.
 const SETTINGS: &str = "set client_min_messages = warning";
@@ -36,7 +36,9 @@ const CHANNEL: &str = "quiver_leader";
 /// A coordinator's claim to the leader's row.
 #[derive(Debug)]
 pub struct Leadership {
-    pool: AnyPool,
+    writers: AnyPool,
+    /// For reads, and for the leader's row: no write delays a renewal longer than it lasts.
+    readers: AnyPool,
     url: String,
     /// Unique per process start.
     holder: String,
@@ -67,18 +69,21 @@ impl Leadership {
         sqlx::any::install_default_drivers();
         // A pool hides why it cannot connect: the first connection tells.
         AnyConnection::connect(url).await?.close().await?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(WRITERS + READERS)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
-            })
-            .connect(url)
-            .await?;
-        let found = query(include_str!("postgres/leader_exists.sql")).fetch_one(&pool).await?;
+        let readers = pool(url, READERS).await?;
+        let found = query(include_str!("postgres/leader_exists.sql")).fetch_one(&readers).await?;
         if found.try_get::<i64, _>("n")? == 0 {
-            MIGRATIONS.run(&pool).await?;
+            MIGRATIONS.run(&readers).await?;
         }
-        Ok(Arc::new(Self { pool, url: url.to_owned(), holder, address, ttl, term: AtomicU64::new(0) }))
+        let writers = pool(url, WRITERS).await?;
+        Ok(Arc::new(Self {
+            writers,
+            readers,
+            url: url.to_owned(),
+            holder,
+            address,
+            ttl,
+            term: AtomicU64::new(0),
+        }))
     }
 
     /// The term that this coordinator holds, or last held.
@@ -95,11 +100,11 @@ impl Leadership {
             .bind(&self.holder)
             .bind(&self.address)
             .bind(micros(self.ttl))
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.readers)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let term = term_of(&row)?;
-        MIGRATIONS.run(&self.pool).await?;
+        MIGRATIONS.run(&self.readers).await?;
         self.term.store(term.0, Ordering::Release);
         Ok(Some(term))
     }
@@ -113,7 +118,7 @@ impl Leadership {
             .bind(&self.holder)
             .bind(int(self.term()))
             .bind(micros(self.ttl))
-            .execute(&self.pool)
+            .execute(&self.readers)
             .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -127,7 +132,7 @@ impl Leadership {
             .bind(&self.holder)
             .bind(int(self.term()))
             .bind(CHANNEL)
-            .execute(&self.pool)
+            .execute(&self.readers)
             .await?;
         Ok(())
     }
@@ -137,7 +142,7 @@ impl Leadership {
     /// # Errors
     /// When the database fails.
     pub async fn leader(&self) -> Result<Leader> {
-        let row = query(include_str!("postgres/leader_current.sql")).fetch_one(&self.pool).await?;
+        let row = query(include_str!("postgres/leader_current.sql")).fetch_one(&self.readers).await?;
         let left = u64::try_from(row.try_get::<i64, _>("remaining")?).unwrap_or(0);
         Ok(Leader {
             term: term_of(&row)?,
@@ -160,8 +165,8 @@ impl Leadership {
     /// The table, for the time that this coordinator leads.
     pub fn store(self: &Arc<Self>, policy: Policy) -> SqlStore {
         SqlStore {
-            writers: self.pool.clone(),
-            readers: self.pool.clone(),
+            writers: self.writers.clone(),
+            readers: self.readers.clone(),
             policy,
             sql: &POSTGRES,
             reign: Reign::Row(Arc::clone(self)),
@@ -174,6 +179,13 @@ impl Leadership {
             query(include_str!("postgres/leader_holds.sql")).bind(&self.holder).fetch_optional(db).await?;
         row.as_ref().map_or(Ok(Term(0)), term_of)
     }
+}
+
+async fn pool(url: &str, connections: u32) -> Result<AnyPool> {
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }));
+    Ok(options.connect(url).await?)
 }
 
 fn term_of(row: &sqlx::any::AnyRow) -> Result<Term> {

@@ -208,10 +208,11 @@ pub(super) async fn facts(tx: &mut Tx<'_>) -> Result<Vec<JobFacts>> {
 }
 
 /// See [`crate::Store::events`].
-pub(super) async fn events(tx: &mut Tx<'_>) -> Result<Vec<EventView>> {
+pub(super) async fn events(tx: &mut Tx<'_>, after: i64, limit: u32) -> Result<Vec<EventView>> {
     let event = |row| {
         let attempt = small_option(row, "attempt")?;
         Ok(EventView {
+            seq: get(row, "seq")?,
             at: time(row, "at")?,
             sweep: get::<Option<i64>>(row, "sweep")?.map(SweepId),
             job: get::<Option<i64>>(row, "job")?.map(JobId),
@@ -219,5 +220,6 @@ pub(super) async fn events(tx: &mut Tx<'_>) -> Result<Vec<EventView>> {
             kind: get(row, "kind")?,
         })
     };
-    query(tx.sql.events).fetch_all(&mut *tx.db).await?.iter().map(event).collect()
+    let rows = query(tx.sql.events).bind(after).bind(i64::from(limit)).fetch_all(&mut *tx.db).await?;
+    rows.iter().map(event).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::lease::{AttemptFacts, may_write, stalled_before};
-use coordinator_core::offer::{Candidate, FleetFacts, LaneFacts, Quota, WINDOW, best, choose, exhausted};
+use coordinator_core::offer::{Candidate, FleetFacts, LaneFacts, WINDOW, best, choose, exhausted};
 use coordinator_core::policy::Policy;
 use coordinator_core::retry::{Failure, on_failure};
 use coordinator_core::sweep::Progress;
@@ -19,6 +19,7 @@ use super::Tx;
 use super::row::{artifact, count, get, int, json, named, parse, parse_option, small, small_option, task};
 use super::sessions::{AttemptRow, SessionRow, find_attempts, live_among, take_back};
 use super::sweeps::{expect_rows, settle_all_with};
+use super::upkeep::quotas;
 use crate::error::{Result, StoreError};
 use crate::model::{Artifact, Claim, Commit, Ending, Input, Offer, RecordedCheckpoint, Stamp};
 
@@ -31,8 +32,8 @@ pub(super) async fn claim(
 ) -> Result<Vec<Result<Vec<Offer>>>> {
     let sessions = live_among(tx, policy, claims.iter().map(|claim| claim.worker)).await?;
     let fleet = fleet(tx, policy, claims).await?;
-    let quotas = query(tx.sql.quotas_exist).fetch_one(&mut *tx.db).await?;
-    let mut queue = Queue { quotas: count(&quotas, "n")? > 0, empty: BTreeSet::new() };
+    let limits = query(tx.sql.quotas_exist).fetch_one(&mut *tx.db).await?;
+    let mut queue = Queue { quotas: count(&limits, "n")? > 0, empty: BTreeSet::new() };
     let mut answers = Vec::with_capacity(claims.len());
     for claim in claims {
         answers.push(match sessions.get(&claim.worker) {
@@ -174,16 +175,7 @@ async fn lane_facts(
 
 /// The owners whose jobs a lane may not take, as a list for `candidates`.
 async fn excluded(tx: &mut Tx<'_>, in_lane: &[String]) -> Result<String> {
-    let rows = query(tx.sql.quotas).fetch_all(&mut *tx.db).await?;
-    let quota = |row| {
-        Ok(Quota {
-            owner: get(row, "owner")?,
-            max_lanes: count(row, "max_lanes")?,
-            used: count(row, "used")?,
-        })
-    };
-    let quotas = rows.iter().map(quota).collect::<Result<Vec<_>>>()?;
-    named("owner", exhausted(&quotas, in_lane))
+    named("owner", exhausted(&quotas(tx).await?, in_lane))
 }
 
 /// Ready jobs, best first; with `fan`, only of that fan.
@@ -278,7 +270,8 @@ pub(super) async fn checkpoint(
     blobs: &[Digest],
 ) -> Result<()> {
     writable(tx, policy, worker, task).await?;
-    if let Some(digest) = condemned(tx, blobs.iter().copied()).await?.first() {
+    let named = blobs.iter().copied().chain([checkpoint.artifact.digest]);
+    if let Some(digest) = condemned(tx, named).await?.first() {
         return Err(StoreError::Condemned(*digest));
     }
     query(tx.sql.checkpoint_insert)
@@ -315,8 +308,8 @@ pub(super) async fn complete(
     let mut won = committed(tx, &jobs).await?;
     let live = live_among(tx, policy, commits.iter().map(|commit| commit.worker)).await?;
     let attempts = find_attempts(tx, commits.iter().map(|commit| commit.task)).await?;
-    let blobs = commits.iter().flat_map(|commit| commit.completion.blobs.iter().copied());
-    let condemned = condemned(tx, blobs).await?;
+    let named = commits.iter().flat_map(|commit| commit.completion.digests());
+    let condemned = condemned(tx, named).await?;
     let mut accepted = Vec::new();
     let mut answers = Vec::with_capacity(commits.len());
     for commit in commits {
@@ -327,8 +320,8 @@ pub(super) async fn complete(
             Err(StoreError::SessionLost(*worker))
         } else if !attempts.get(task).is_some_and(|row| may_write(task.attempt, &row.facts(*worker))) {
             Err(StoreError::StaleAttempt(*task))
-        } else if let Some(digest) = completion.blobs.iter().find(|digest| condemned.contains(digest)) {
-            Err(StoreError::Condemned(*digest))
+        } else if let Some(digest) = completion.digests().find(|digest| condemned.contains(digest)) {
+            Err(StoreError::Condemned(digest))
         } else {
             won.insert(task.job, completion.artifact.clone());
             accepted.push(commit);
@@ -375,6 +368,7 @@ async fn record(tx: &mut Tx<'_>, at: Stamp, commits: &[&Commit]) -> Result<()> {
         .bind(int(at.term.0))
         .execute(&mut *tx.db)
         .await?;
+    query(tx.sql.checkpoints_drop).bind(json(&jobs)?).execute(&mut *tx.db).await?;
     settle_all_with(tx, at, &jobs).await
 }
 

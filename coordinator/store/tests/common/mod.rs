@@ -34,7 +34,7 @@ pub(crate) fn policy() -> Policy {
         backoff: Duration::from_micros(10),
         backoff_cap: Duration::from_micros(40),
         max_halvings: 1,
-        stall_after: Duration::from_micros(10_000),
+        stall_after: Duration::from_micros(500),
         blame_limit: 2,
     }
 }
@@ -148,7 +148,7 @@ pub(crate) async fn check(store: &dyn Store, before: &[JobFacts]) -> Vec<JobFact
     assert_eq!(broken(&facts), []);
     assert_eq!(broken_between(before, &facts), []);
     let mut replayed = BTreeMap::new();
-    for event in store.events().await.unwrap() {
+    for event in store.events(0, u32::MAX).await.unwrap() {
         if let Some(job) = event.job {
             let state: JobState = event.kind.strip_prefix("job.").unwrap().parse().unwrap();
             replayed.insert(job, (state, event.attempt.unwrap()));

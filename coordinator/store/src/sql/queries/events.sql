@@ -1,2 +1,2 @@
--- reads: the journal, oldest first
-select at, sweep, job, attempt, kind from events order by seq
+-- reads: the journal behind an entry, oldest first
+select seq, at, sweep, job, attempt, kind from events where seq > $1 order by seq limit $2

@@ -1,0 +1,38 @@
+//! What operators keep in order: access, quotas, garbage.
+
+use coordinator_core::time::Micros;
+use proto::id::Digest;
+use proto::state::Role;
+
+/// A bearer token as the table keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// What people call it; unique among all tokens ever made.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// SHA-256 of the token.
+    pub hash: Digest,
+}
+
+/// A bearer token as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenView {
+    /// What people call it.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Micros,
+    /// Since when it allows nothing any more.
+    pub revoked_at: Option<Micros>,
+}
+
+/// Who holds a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// The token's name.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+}

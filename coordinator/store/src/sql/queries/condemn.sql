@@ -1,0 +1,3 @@
+-- guard: marked once
+insert into condemned (digest, term, at) select value ->> 'digest', $2, $3 from json_each($1) where true
+on conflict (digest) do nothing

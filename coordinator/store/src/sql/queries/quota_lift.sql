@@ -1,0 +1,2 @@
+-- guard: the owner
+delete from quotas where owner = $1

@@ -1,0 +1,2 @@
+-- reads: who holds a token
+select name, role from tokens where hash = $1 and revoked_at is null

@@ -1,0 +1,2 @@
+-- guard: the token has rights
+update tokens set revoked_at = $2 where name = $1 and revoked_at is null
