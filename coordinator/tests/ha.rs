@@ -76,22 +76,9 @@ fn until_it_stands_by(url: &str, leader: &str) {
     }
 }
 
-/// A new database of the test server's.
-fn database(name: &str) -> Option<String> {
-    let Ok(server) = std::env::var("QUIVER_TEST_POSTGRES") else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "QUIVER_TEST_POSTGRES must be set in CI");
-        println!("skipped: no Postgres (tests/postgres starts one)");
-        return None;
-    };
-    let name = format!("{name}_{}", std::process::id());
-    let made = Command::new("psql").args([&server, "-qc", &format!("create database {name}")]).status();
-    assert!(made.unwrap().success());
-    Some(server.replacen("/postgres?", &format!("/{name}?"), 1))
-}
-
 #[test]
 fn another_takes_over_whether_the_first_says_goodbye_or_not() {
-    let Some(database) = database("ha") else { return };
+    let Some(database) = tests::database() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut first = Coordinator::start(folder.path(), "first", &database);
     until_served(&[&first.url]);

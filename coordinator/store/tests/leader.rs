@@ -16,7 +16,7 @@ fn stamp(term: u64) -> Stamp {
 
 #[tokio::test]
 async fn one_leads_and_a_successor_shuts_the_old_one_out() {
-    let Some(url) = database().await else { return };
+    let Some(url) = tests::database() else { return };
     let (first, second) = (lead(&url, "first").await, lead(&url, "second").await);
     assert_eq!(first.try_lead().await.unwrap(), Some(Term(1)));
     assert_eq!(second.try_lead().await.unwrap(), None, "somebody leads");
@@ -39,7 +39,7 @@ async fn one_leads_and_a_successor_shuts_the_old_one_out() {
 
 #[tokio::test]
 async fn a_reign_ends_with_its_time_and_goes_on_when_nobody_came() {
-    let Some(url) = database().await else { return };
+    let Some(url) = tests::database() else { return };
     let short = Leadership::open(&url, "short".into(), "http://short".into(), Duration::ZERO).await.unwrap();
     assert_eq!(short.try_lead().await.unwrap(), Some(Term(1)));
     assert!(short.renew().await.unwrap(), "late, but nobody took over");
@@ -51,7 +51,7 @@ async fn a_reign_ends_with_its_time_and_goes_on_when_nobody_came() {
 
 #[tokio::test]
 async fn who_has_the_leaders_address_has_outlived_him() {
-    let Some(url) = database().await else { return };
+    let Some(url) = tests::database() else { return };
     assert_eq!(lead(&url, "a").await.try_lead().await.unwrap(), Some(Term(1)));
     let restarted =
         Leadership::open(&url, "a again".into(), "http://a".into(), Duration::from_secs(60)).await.unwrap();
@@ -61,7 +61,7 @@ async fn who_has_the_leaders_address_has_outlived_him() {
 /// A takeover waits for a write that is under way, and no write of the older term can end after it.
 #[tokio::test]
 async fn many_take_over_but_each_term_is_held_once() {
-    let Some(url) = database().await else { return };
+    let Some(url) = tests::database() else { return };
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..8 {
         let url = url.clone();
@@ -86,7 +86,7 @@ async fn many_take_over_but_each_term_is_held_once() {
 
 #[tokio::test]
 async fn a_leader_who_steps_down_is_heard() {
-    let Some(url) = database().await else { return };
+    let Some(url) = tests::database() else { return };
     let (first, second) = (lead(&url, "first").await, lead(&url, "second").await);
     first.try_lead().await.unwrap();
     let mut heard = std::pin::pin!(second.changed());

@@ -20,7 +20,7 @@ async fn databases() -> Vec<(&'static Migrator, AnyConnection, tempfile::TempDir
     SqlStore::sqlite(&file, policy()).await.unwrap().close().await;
     let sqlite = AnyConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
     let mut found = vec![(&SQLITE, sqlite, folder)];
-    if let Some(url) = database().await {
+    if let Some(url) = tests::database() {
         lead(&url, "a").await;
         let postgres = AnyConnection::connect(&url).await.unwrap();
         found.push((&POSTGRES, postgres, tempfile::tempdir().unwrap()));

@@ -20,12 +20,9 @@ async fn every_statement_prepares_and_states_its_guard() {
 
 #[tokio::test]
 async fn every_statement_prepares_in_postgres() {
-    let Ok(server) = std::env::var("QUIVER_TEST_POSTGRES") else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "QUIVER_TEST_POSTGRES must be set in CI");
-        return;
-    };
+    let Some(url) = ::tests::database() else { return };
     sqlx::any::install_default_drivers();
-    let mut connection = AnyConnection::connect(&server).await.unwrap();
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
     postgres::MIGRATIONS.run(&mut connection).await.unwrap();
     for (file, sql) in postgres::POSTGRES.all() {
         states_its_guard(file, sql);

@@ -1,10 +1,9 @@
 //! What the suites of the job table share: a small world of jobs, and checks that hold at every step.
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +21,6 @@ use proto::id::{Digest, JobKey, LaneId, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Short deadlines, so that tests count in small numbers: seconds are microseconds' thousandfold.
 pub(crate) fn policy() -> Policy {
@@ -242,7 +240,7 @@ pub(crate) async fn stores() -> Vec<Table> {
         Table { name: "memory", store: Arc::new(MemoryStore::new(policy())), _folder: None },
         Table { name: "sqlite", store: Arc::new(sqlite), _folder: Some(folder) },
     ];
-    if let Some(url) = database().await {
+    if let Some(url) = tests::database() {
         let leadership = lead(&url, "a").await;
         assert_eq!(leadership.try_lead().await.unwrap(), Some(Term(1)));
         tables.push(Table { name: "postgres", store: Arc::new(leadership.store(policy())), _folder: None });
@@ -253,19 +251,4 @@ pub(crate) async fn stores() -> Vec<Table> {
 /// A coordinator's claim to lead over a database, by the name `name`.
 pub(crate) async fn lead(url: &str, name: &str) -> Arc<Leadership> {
     Leadership::open(url, name.into(), format!("http://{name}"), Duration::from_secs(60)).await.unwrap()
-}
-
-/// A new database of the test server's, which ends with the server.
-pub(crate) async fn database() -> Option<String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let Ok(server) = std::env::var("QUIVER_TEST_POSTGRES") else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "QUIVER_TEST_POSTGRES must be set in CI");
-        println!("skipped: no Postgres (tests/postgres starts one)");
-        return None;
-    };
-    let name = format!("test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let mut connection = PgConnection::connect(&server).await.unwrap();
-    let create = AssertSqlSafe(format!("create database {name}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
-    Some(server.replacen("/postgres?", &format!("/{name}?"), 1))
 }
