@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use proto_kit::{config, telemetry};
+use proto_kit::{config, human, telemetry};
 use serde::Serialize;
 use worker::{Error, Exit, Settings, Worker};
 
@@ -63,23 +63,16 @@ struct Flags {
     runner: Option<PathBuf>,
     /// How long to try to reach the coordinator at the start.
     #[arg(long, value_parser = humantime::parse_duration)]
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "human::optional::serialize")]
     connect_timeout: Option<Duration>,
     /// How long this process may run, such as what is left of a batch job's time; it drains early enough to have left by then.
     #[arg(long, value_parser = humantime::parse_duration)]
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "human::optional::serialize")]
     time_limit: Option<Duration>,
     /// How long a drain before leaving may take: running jobs that would end within it end, the others are saved and given back.
     #[arg(long, value_parser = humantime::parse_duration)]
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "human::optional::serialize")]
     drain_grace: Option<Duration>,
-}
-
-fn text<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => proto_kit::human::serialize(duration, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// Runs the command; an error becomes one line and a failing exit code.

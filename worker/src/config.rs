@@ -34,7 +34,7 @@ pub struct Settings {
     #[serde(with = "proto_kit::human")]
     pub drain_grace: Duration,
     /// How long this process may run; it drains so that it has left by then.
-    #[serde(with = "optional")]
+    #[serde(with = "proto_kit::human::optional")]
     pub time_limit: Option<Duration>,
     /// How long a runner may take to obey a stop before it is killed.
     #[serde(with = "proto_kit::human")]
@@ -128,41 +128,6 @@ impl Settings {
             let place = worker_artifacts::hash_bytes(dir.as_os_str().as_encoded_bytes()).digest;
             format!("{host}-{}", place.short())
         })
-    }
-}
-
-/// A duration that may be absent.
-mod optional {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[derive(Deserialize)]
-    struct Human(#[serde(with = "proto_kit::human")] Duration);
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(duration) => proto_kit::human::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<Human>::deserialize(deserializer)?.map(|Human(duration)| duration))
-    }
-}
-
-/// This machine's name.
-pub(crate) fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".to_owned(),
-        name => name.to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::id::LaneId;
 use proto::v1;
 use proto_kit::clock::{Clock, SystemClock};
+use proto_kit::host;
 use proto_kit::retry::{Backoff, retry};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker_artifacts::{Artifacts, Cache};
 
-use crate::config::{Settings, host};
+use crate::config::Settings;
 use crate::disk::{Disk, FreeSpace, free_space};
 use crate::drain::Drain;
 use crate::error::Error;
@@ -112,7 +113,7 @@ impl Worker {
             clock: Arc::new(SystemClock::default()),
             incarnation: incarnation.to_string(),
             seed: incarnation.as_u64_pair().1,
-            host: host(),
+            host: host::name(),
             free_space: Arc::new(free_space),
             metrics: Arc::default(),
             settings,

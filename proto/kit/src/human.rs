@@ -22,3 +22,32 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     humantime::parse_duration(&text)
         .map_err(|error| D::Error::custom(format!("`{text}` is no duration like `30s`: {error}")))
 }
+
+/// Durations that may be absent.
+pub mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    struct Human(#[serde(with = "super")] Duration);
+
+    /// Writes a duration as text, or that there is none.
+    ///
+    /// # Errors
+    /// When the format cannot hold that.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads a duration from text, or that there is none.
+    ///
+    /// # Errors
+    /// When the text is no duration with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Human>::deserialize(deserializer)?.map(|Human(duration)| duration))
+    }
+}

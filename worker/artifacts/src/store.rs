@@ -113,13 +113,7 @@ impl Artifacts {
         let put = || self.put_or_get(&wanted.path, bytes.clone());
         let Some(found) = self.again(&wanted.path, put).await? else { return Ok(wanted.clone()) };
         let files = Manifest::decode(&wanted.path, &found)?.files;
-        let checks = files.into_iter().map(|file| async move {
-            let blob = file.blob();
-            match self.has(&blob).await? {
-                true => Ok(()),
-                false => Err(self.missing(&blob.object())),
-            }
-        });
+        let checks = files.into_iter().map(|file| async move { self.must_have(&file.blob()).await });
         futures::stream::iter(checks).buffer_unordered(REQUESTS).try_collect::<()>().await?;
         Ok(ArtifactRef { path: wanted.path.clone(), digest: hash_bytes(&found).digest })
     }
@@ -165,6 +159,14 @@ impl Artifacts {
     /// When the store fails, or the object has another size than the blob.
     pub async fn has(&self, blob: &Blob) -> Result<bool> {
         self.again(&blob.object(), || self.has_once(blob)).await
+    }
+
+    /// Fails unless a blob is in the store.
+    pub(crate) async fn must_have(&self, blob: &Blob) -> Result<()> {
+        if self.has(blob).await? {
+            return Ok(());
+        }
+        Err(ArtifactError::Missing { object: blob.object(), store: self.url().to_owned() })
     }
 
     /// Opens a blob for reading piece by piece.
@@ -251,10 +253,6 @@ impl Artifacts {
             return Ok(());
         }
         Err(ArtifactError::Size { object, expected: blob.size, got })
-    }
-
-    fn missing(&self, object: &str) -> ArtifactError {
-        ArtifactError::Missing { object: object.to_owned(), store: self.url().to_owned() }
     }
 
     /// Another writer was in between, or the object was deleted in this moment.

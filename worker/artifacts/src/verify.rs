@@ -82,13 +82,6 @@ impl Artifacts {
         Ok(verified)
     }
 
-    async fn must_have(&self, blob: &Blob) -> Result<()> {
-        if self.has(blob).await? {
-            return Ok(());
-        }
-        Err(ArtifactError::Missing { object: blob.object(), store: self.url().to_owned() })
-    }
-
     async fn hash_blob(&self, blob: &Blob) -> Result<()> {
         let object = blob.object();
         let read = || async {

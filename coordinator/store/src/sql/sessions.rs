@@ -10,8 +10,9 @@ use proto::id::{Attempt, JobId, LaneId, WorkerId};
 use proto::pipe::Task;
 use proto::state::{JobState, Outcome};
 use serde_json::json as object;
-use sqlx::any::AnyRow;
+use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::query;
+use sqlx::query::Query;
 
 use super::Tx;
 use super::row::{get, int, json, parse, parse_option, small, small_option, task, time, time_option};
@@ -169,43 +170,38 @@ async fn open(tx: &mut Tx<'_>, at: Stamp, policy: &Policy, session: &NewSession)
         .bind(&session.incarnation)
         .fetch_optional(&mut *tx.db)
         .await?;
-    let lanes = json(&session.lanes)?;
-    let (lane_count, leaving) = (int(session.lanes.len() as u64), i64::from(session.leaving));
-    let lease = at.now.after(policy.lease_ttl).0;
+    let lease = at.now.after(policy.lease_ttl);
     let Some(row) = found else {
-        let row = query(tx.sql.worker_insert)
-            .bind(&session.name)
-            .bind(&session.incarnation)
-            .bind(&session.host)
-            .bind(&session.version)
-            .bind(lanes)
-            .bind(lane_count)
-            .bind(leaving)
-            .bind(lease)
-            .bind(at.now.0)
-            .bind(int(at.term.0))
-            .fetch_one(&mut *tx.db)
-            .await?;
+        let insert = query(tx.sql.worker_insert).bind(&session.name).bind(&session.incarnation);
+        let row = describe(insert, at, session, lease)?.fetch_one(&mut *tx.db).await?;
         return Ok(WorkerId(get(&row, "id")?));
     };
     let worker = WorkerId(get(&row, "id")?);
-    let done = query(tx.sql.worker_reopen)
-        .bind(worker.0)
-        .bind(&session.host)
-        .bind(&session.version)
-        .bind(lanes)
-        .bind(lane_count)
-        .bind(leaving)
-        .bind(lease)
-        .bind(at.now.0)
-        .bind(int(at.term.0))
-        .execute(&mut *tx.db)
-        .await?;
+    let reopen = query(tx.sql.worker_reopen).bind(worker.0);
+    let done = describe(reopen, at, session, lease)?.execute(&mut *tx.db).await?;
     if done.rows_affected() == 0 {
         let (name, incarnation) = (session.name.clone(), session.incarnation.clone());
         return Err(StoreError::Superseded { name, incarnation });
     }
     Ok(worker)
+}
+
+/// Binds what a session's row says besides who it is.
+fn describe<'q>(
+    statement: Query<'q, Any, AnyArguments>,
+    at: Stamp,
+    session: &'q NewSession,
+    lease: Micros,
+) -> Result<Query<'q, Any, AnyArguments>> {
+    Ok(statement
+        .bind(&session.host)
+        .bind(&session.version)
+        .bind(json(&session.lanes)?)
+        .bind(int(session.lanes.len() as u64))
+        .bind(i64::from(session.leaving))
+        .bind(lease.0)
+        .bind(at.now.0)
+        .bind(int(at.term.0)))
 }
 
 /// Gives an expired attempt back to its worker under the same number.
