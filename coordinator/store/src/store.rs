@@ -107,7 +107,7 @@ pub trait Store: Send + Sync {
     /// All tokens, by name.
     async fn tokens(&self) -> Result<Vec<TokenView>>;
 
-    /// Who holds the token with a hash, unless it was revoked.
+    /// Who holds the token with a hash, or held it before it ended or was revoked.
     async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>>;
 
     /// Why a job stands where it stands.

@@ -58,8 +58,8 @@ impl Table {
         if self.tokens.iter().any(|(hash, known)| known.name == token.name || *hash == token.hash) {
             return Err(StoreError::Taken(token.name));
         }
-        let NewToken { name, role, hash } = token;
-        self.tokens.insert(hash, TokenView { name, role, created_at: now, revoked_at: None });
+        let NewToken { name, role, hash, expires_at } = token;
+        self.tokens.insert(hash, TokenView { name, role, created_at: now, expires_at, revoked_at: None });
         Ok(())
     }
 
@@ -78,8 +78,8 @@ impl Table {
 
     /// See [`crate::Store::bearer`].
     pub(super) fn bearer(&self, hash: Digest) -> Option<Bearer> {
-        let token = self.tokens.get(&hash).filter(|token| token.revoked_at.is_none())?;
-        Some(Bearer { name: token.name.clone(), role: token.role })
+        let TokenView { name, role, expires_at, revoked_at, .. } = self.tokens.get(&hash)?.clone();
+        Some(Bearer { name, role, expires_at, revoked_at })
     }
 
     /// See [`crate::Store::situation`].

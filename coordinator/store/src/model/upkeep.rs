@@ -13,6 +13,8 @@ pub struct NewToken {
     pub role: Role,
     /// SHA-256 of the token.
     pub hash: Digest,
+    /// When it ends by itself.
+    pub expires_at: Option<Micros>,
 }
 
 /// A bearer token as it is listed.
@@ -24,15 +26,21 @@ pub struct TokenView {
     pub role: Role,
     /// When it was made.
     pub created_at: Micros,
+    /// When it ends by itself.
+    pub expires_at: Option<Micros>,
     /// Since when it allows nothing any more.
     pub revoked_at: Option<Micros>,
 }
 
-/// Who holds a token.
+/// Who holds, or held, a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
     /// The token's name.
     pub name: String,
     /// What it allows.
     pub role: Role,
+    /// When it ends by itself.
+    pub expires_at: Option<Micros>,
+    /// Since when it allows nothing any more.
+    pub revoked_at: Option<Micros>,
 }

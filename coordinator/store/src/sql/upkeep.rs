@@ -62,6 +62,7 @@ pub(super) async fn create_token(tx: &mut Tx<'_>, at: Stamp, token: &NewToken) -
         .bind(token.role.name())
         .bind(token.hash.to_string())
         .bind(at.now.0)
+        .bind(token.expires_at.map(|at| at.0))
         .execute(&mut *tx.db)
         .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Taken(token.name.clone())) }
@@ -80,6 +81,7 @@ pub(super) async fn tokens(tx: &mut Tx<'_>) -> Result<Vec<TokenView>> {
             name: get(row, "name")?,
             role: parse(row, "role")?,
             created_at: time(row, "created_at")?,
+            expires_at: time_option(row, "expires_at")?,
             revoked_at: time_option(row, "revoked_at")?,
         })
     };
@@ -89,7 +91,15 @@ pub(super) async fn tokens(tx: &mut Tx<'_>) -> Result<Vec<TokenView>> {
 /// See [`crate::Store::bearer`].
 pub(super) async fn bearer(tx: &mut Tx<'_>, hash: Digest) -> Result<Option<Bearer>> {
     let row = query(tx.sql.token_bearer).bind(hash.to_string()).fetch_optional(&mut *tx.db).await?;
-    row.map(|row| Ok(Bearer { name: get(&row, "name")?, role: parse(&row, "role")? })).transpose()
+    let bearer = |row: &_| {
+        Ok(Bearer {
+            name: get(row, "name")?,
+            role: parse(row, "role")?,
+            expires_at: time_option(row, "expires_at")?,
+            revoked_at: time_option(row, "revoked_at")?,
+        })
+    };
+    row.as_ref().map(bearer).transpose()
 }
 
 /// See [`crate::Store::situation`].

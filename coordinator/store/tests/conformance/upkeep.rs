@@ -30,19 +30,25 @@ conformance! {
 }
 
 conformance! {
-    /// Tokens are found by hash until they are revoked, and a name is given once.
-    tokens_open_until_revoked, store => {
-        let token = |name: &str, n| NewToken { name: name.into(), role: Role::Viewer, hash: digest(n) };
-        store.create_token(at(1), token("ann", 1)).await.unwrap();
-        let taken = store.create_token(at(2), token("ann", 2)).await.unwrap_err();
+    /// Tokens are found by hash, with what has become of them, and a name is given once.
+    tokens_are_found_by_hash, store => {
+        let token = |name: &str, n, expires_at| NewToken { name: name.into(), role: Role::Viewer, hash: digest(n), expires_at };
+        store.create_token(at(1), token("ann", 1, None)).await.unwrap();
+        store.create_token(at(1), token("bob", 3, Some(Micros(9)))).await.unwrap();
+        let taken = store.create_token(at(2), token("ann", 2, None)).await.unwrap_err();
         assert!(matches!(taken, StoreError::Taken(_)), "{taken}");
-        let ann = Bearer { name: "ann".into(), role: Role::Viewer };
-        assert_eq!(store.bearer(digest(1)).await.unwrap(), Some(ann));
+        let held = |name: &str| Bearer { name: name.into(), role: Role::Viewer, expires_at: None, revoked_at: None };
+        assert_eq!(store.bearer(digest(1)).await.unwrap(), Some(held("ann")));
+        let bob = Bearer { expires_at: Some(Micros(9)), ..held("bob") };
+        assert_eq!(store.bearer(digest(3)).await.unwrap(), Some(bob));
         assert_eq!(store.bearer(digest(2)).await.unwrap(), None);
         assert!(store.revoke_token(at(3), "ann").await.unwrap());
         assert!(!store.revoke_token(at(4), "ann").await.unwrap());
-        assert_eq!(store.bearer(digest(1)).await.unwrap(), None);
-        assert_eq!(store.tokens().await.unwrap()[0].revoked_at, Some(Micros(3)));
-        assert!(store.create_token(at(5), token("ann", 3)).await.is_err());
+        let revoked = Bearer { revoked_at: Some(Micros(3)), ..held("ann") };
+        assert_eq!(store.bearer(digest(1)).await.unwrap(), Some(revoked));
+        let listed = store.tokens().await.unwrap();
+        let ends: Vec<_> = listed.iter().map(|token| (token.name.as_str(), token.expires_at, token.revoked_at)).collect();
+        assert_eq!(ends, [("ann", None, Some(Micros(3))), ("bob", Some(Micros(9)), None)]);
+        assert!(store.create_token(at(5), token("ann", 4, None)).await.is_err());
     }
 }

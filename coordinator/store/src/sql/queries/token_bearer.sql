@@ -1,2 +1,2 @@
--- reads: who holds a token
-select name, role from tokens where hash = $1 and revoked_at is null
+-- reads: who holds a token, and until when
+select name, role, expires_at, revoked_at from tokens where hash = $1

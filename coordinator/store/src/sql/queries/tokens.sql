@@ -1,2 +1,2 @@
 -- reads: all tokens
-select name, role, created_at, revoked_at from tokens order by name
+select name, role, created_at, expires_at, revoked_at from tokens order by name

@@ -1,0 +1,2 @@
+-- When a token ends by itself; none does that has no such time.
+alter table tokens add column expires_at bigint;
