@@ -6,6 +6,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let files = protox::compile(["common.proto", "fleet.proto", "operator.proto"], ["v1"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("quiver.bin"), prost::Message::encode_to_vec(&files))?;
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The coordinator as a library, so that tests and the embedded `run` can serve in process: services, loops, and what feeds them.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod embedded;
@@ -9,3 +10,4 @@ pub mod output;
 pub mod plan;
 mod reign;
 pub mod server;
+pub mod table;

@@ -5,18 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use coordinator_core::policy::Policy;
-use coordinator_store::{Leadership, SqlStore, StoreError};
+use coordinator_store::StoreError;
 use proto_kit::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 use worker_artifacts::{ArtifactError, Artifacts};
 
-use crate::config::{Database, Settings, SettingsError};
+use crate::config::{Settings, SettingsError};
 use crate::loops::{ServeError, Serving, serve};
 use crate::plan::ManifestPlanner;
 use crate::reign::{Clocks, incoming, reign};
 use crate::server;
+use crate::table::{Table, TableError};
 
 /// Why a coordinator cannot start or go on: one line.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum NodeError {
     },
     /// The job table cannot be opened.
     #[error(transparent)]
-    Table(#[from] StoreError),
+    Table(#[from] TableError),
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] ArtifactError),
@@ -53,13 +53,6 @@ pub struct Node {
     artifacts: Artifacts,
 }
 
-enum Table {
-    /// In a file that this process owns.
-    File(Arc<SqlStore>),
-    /// In a database that it may have to share.
-    Cluster(Arc<Leadership>),
-}
-
 impl Node {
     /// Opens table and store and binds `listen` (port 0: any free one).
     ///
@@ -70,13 +63,7 @@ impl Node {
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let (policy, clocks) = (settings.policy(), Clocks { ttl: settings.leader_ttl });
-        let table = match settings.database()? {
-            Database::File(path) => Table::File(Arc::new(SqlStore::sqlite(&path, policy).await?)),
-            Database::Postgres(url) => {
-                let (holder, own) = (Uuid::now_v7().to_string(), settings.address(address));
-                Table::Cluster(Leadership::open(&url, holder, own, clocks.ttl).await?)
-            }
-        };
+        let table = Table::open(settings, address).await?;
         let artifacts = Artifacts::open(&settings.store())?;
         Ok(Self { listener: Arc::new(listener), address, table, policy, clocks, artifacts })
     }

@@ -111,6 +111,8 @@ pub enum Reason {
     StaleTerm,
     /// The garbage collector is about to delete an object that the result names: wait, upload again, commit again.
     Condemned,
+    /// Worker and coordinator do not speak the same contract: exit.
+    Version,
 }
 
 impl Reason {
@@ -118,8 +120,14 @@ impl Reason {
     pub const METADATA: &'static str = "quiver-reason";
 
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::StaleAttempt, Self::SessionLost, Self::Superseded, Self::StaleTerm, Self::Condemned];
+    pub const ALL: [Self; 6] = [
+        Self::StaleAttempt,
+        Self::SessionLost,
+        Self::Superseded,
+        Self::StaleTerm,
+        Self::Condemned,
+        Self::Version,
+    ];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -129,6 +137,7 @@ impl Reason {
             Self::Superseded => "SUPERSEDED",
             Self::StaleTerm => "STALE_TERM",
             Self::Condemned => "CONDEMNED",
+            Self::Version => "VERSION",
         }
     }
 

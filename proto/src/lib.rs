@@ -11,3 +11,7 @@ pub mod state;
 pub mod v1 {
     tonic::include_proto!("quiver.v1");
 }
+
+/// The contract as a `FileDescriptorSet`, for those who ask what it holds.
+#[cfg(feature = "wire")]
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quiver.bin"));

@@ -139,6 +139,16 @@ named_states! {
     }
 }
 
+impl Role {
+    /// Whether this role allows what another does.
+    pub const fn includes(self, other: Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Operator, _) | (Self::Viewer, Self::Viewer) | (Self::Worker, Self::Worker)
+        )
+    }
+}
+
 impl SweepState {
     /// Whether the sweep is over.
     pub const fn is_terminal(self) -> bool {

@@ -1,27 +1,26 @@
 //! The way from a command to a coordinator.
 
-use std::time::Duration;
-
 use proto::v1::HelloRequest;
 use proto::v1::operator_client::OperatorClient;
 use proto_kit::address::Address;
-use tonic::transport::{Channel, Endpoint};
+use proto_kit::client::{Calls, Client, root_cause};
+use proto_kit::token::Token;
 use tonic::{Response, Status};
 
 use super::{CoordinatorArgs, Failure};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read: a million jobs have names.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// A client of a coordinator's operator service.
-pub(super) type Operator = OperatorClient<Channel>;
+pub(super) type Operator = OperatorClient<Calls>;
 
 /// Connects to the first of the named coordinators that serves, or says in one line why none does.
 pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, Failure> {
+    let client = Client::new(Token::find(coordinator.token_file.as_deref())?.as_ref());
     let mut refusals = Vec::new();
     for address in Address::list(&coordinator.url)? {
-        match connect_one(&address).await {
+        match connect_one(&client, &address).await {
             Ok(operator) => return Ok(operator),
             Err(why) => refusals.push(format!("cannot reach the coordinator at {address}: {why}")),
         }
@@ -29,21 +28,13 @@ pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, F
     Err(Failure::new(refusals.join("; ")))
 }
 
-async fn connect_one(address: &Address) -> Result<Operator, String> {
-    let endpoint = Endpoint::from_shared(address.to_string()).map_err(|error| root_cause(&error))?;
-    let channel =
-        endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| root_cause(&error))?;
-    let mut operator = OperatorClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+async fn connect_one(client: &Client, address: &Address) -> Result<Operator, String> {
+    let endpoint = client.endpoint(address).map_err(|error| error.to_string())?;
+    let channel = endpoint.connect().await.map_err(|error| root_cause(&error))?;
+    let mut operator =
+        OperatorClient::new(client.calls(channel)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     answer(operator.hello(HelloRequest {}).await).map_err(|refused| refused.to_string())?;
     Ok(operator)
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// The message of a reply, or the coordinator's own words of refusal.

@@ -17,7 +17,9 @@ mod serve;
 mod signal;
 mod status;
 mod submit;
+mod token;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,6 +62,8 @@ enum Command {
     Quota(quota::QuotaArgs),
     /// Show the journal: every change of a job or sweep.
     Events(events::EventsArgs),
+    /// Make, list and revoke the tokens that let callers in.
+    Token(token::TokenArgs),
 }
 
 /// Which coordinator a client command talks to.
@@ -73,6 +77,16 @@ struct CoordinatorArgs {
         default_value = "http://127.0.0.1:7700"
     )]
     url: String,
+    /// A file with the token to show, instead of the variable QUIVER_TOKEN.
+    #[arg(long, value_name = "FILE", env = "QUIVER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl CoordinatorArgs {
+    /// The coordinator in this process.
+    fn own(url: String) -> Self {
+        Self { url, token_file: None }
+    }
 }
 
 /// Which sweep, or which jobs of it.
@@ -134,6 +148,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Drain(args) => drain::run(args).await,
         Command::Quota(args) => quota::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Token(args) => token::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

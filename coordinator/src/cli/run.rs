@@ -57,7 +57,7 @@ async fn computed(
     request: v1::PlanRequest,
     devices: &[String],
 ) -> Result<v1::Sweep, Failure> {
-    let mut operator = connect(&CoordinatorArgs { url: embedded.url() }).await?;
+    let mut operator = connect(&CoordinatorArgs::own(embedded.url())).await?;
     let submitted = answer(operator.submit(request).await)?;
     let plan = submitted.plan.unwrap_or_default();
     plan.notes.iter().for_each(|note| tell(note));

@@ -10,10 +10,12 @@ use proto::v1::operator_server::OperatorServer;
 use proto_kit::clock::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::{every, expire, progress, promote, stall};
+use crate::access::{Guard, guarded};
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings};
 
@@ -54,16 +56,20 @@ where
     let shutdown = shutdown.child_token();
     let (context, batches) = Context::new(store, planner, clock, settings, shutdown.clone());
     let context = Arc::new(context);
-    let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
-    let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
+    let fleet = FleetServer::new(FleetService(Arc::clone(&context)))
+        .max_decoding_message_size(LARGEST_REQUEST)
+        .max_encoding_message_size(LARGEST_REPLY);
+    let operator = OperatorServer::new(OperatorService(Arc::clone(&context)))
+        .max_decoding_message_size(LARGEST_REQUEST)
+        .max_encoding_message_size(LARGEST_REPLY);
+    let guard = Arc::new(Guard::new(Arc::clone(&context)));
+    let router = Routes::new(fleet)
+        .add_service(operator)
+        .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(guard, guarded));
     let server = async {
         let served = Server::builder()
-            .add_service(
-                fleet.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
-            )
-            .add_service(
-                operator.max_decoding_message_size(LARGEST_REQUEST).max_encoding_message_size(LARGEST_REPLY),
-            )
+            .add_routes(Routes::from(router))
             .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
         let served = tokio::select! {
             served = served => served,

@@ -3,6 +3,7 @@
 mod progress;
 mod scores;
 mod table;
+mod tokens;
 pub mod view;
 
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ pub use scores::score_table;
 pub use table::{
     event_line, jobs_table, plan_table, preview_line, quotas_table, sweeps_table, workers_table,
 };
+pub use tokens::{NewToken, Tokens, tokens_table};
 
 /// Writes data to standard output, ending in one newline. A reader that went away is no error.
 ///

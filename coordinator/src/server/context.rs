@@ -19,9 +19,10 @@ use tonic::Status;
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
+use crate::access::{Access, Holders, Refusals};
 
 /// How a coordinator serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Deadlines and budgets; the store decides by its own copy.
     pub policy: Policy,
@@ -31,16 +32,25 @@ pub struct Settings {
     pub progress_flush: Duration,
     /// How often the loops look for expired leases and ended waits.
     pub tick: Duration,
+    /// Whom it serves.
+    pub access: Access,
+    /// Calls that one caller may make in a second; 0 is no limit.
+    pub calls_per_second: u32,
+    /// Counts what is refused.
+    pub refusals: Arc<Refusals>,
 }
 
 impl Settings {
-    /// The defaults over an object store.
+    /// The defaults over an object store: open to whoever can connect, as a coordinator in its own process's hands is.
     pub fn new(store_url: impl Into<String>) -> Self {
         Self {
             policy: Policy::default(),
             store_url: store_url.into(),
             progress_flush: Duration::from_secs(3),
             tick: Duration::from_millis(500),
+            access: Access::Open,
+            calls_per_second: 0,
+            refusals: Arc::default(),
         }
     }
 }
@@ -53,6 +63,7 @@ pub(crate) struct Context {
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
     pub(crate) batches: Batches,
+    pub(crate) holders: Holders,
     clock: Arc<dyn Clock>,
     started: Duration,
     progress: Mutex<BTreeMap<Task, Progress>>,
@@ -71,6 +82,7 @@ impl Context {
         let (batches, workers) = Batches::new();
         let context = Self {
             batches,
+            holders: Holders::default(),
             store,
             planner,
             settings,

@@ -10,6 +10,7 @@ pub mod planner;
 mod refuse;
 mod select;
 mod submit;
+pub(crate) mod tokens;
 
 pub use context::Settings;
 pub use submit::preview;
@@ -17,3 +18,4 @@ pub use submit::preview;
 pub(crate) use context::Context;
 pub(crate) use fleet::FleetService;
 pub(crate) use operator::OperatorService;
+pub(crate) use refuse::by_store;

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::planner::{PlanRequest, Planned};
 use super::select::{self, Conditions};
-use super::{Context, encode, refuse, submit};
+use super::{Context, encode, refuse, submit, tokens};
 
 /// The shortest time between two snapshots of one watcher.
 const WATCH_PACE: Duration = Duration::from_millis(200);
@@ -181,6 +181,24 @@ impl Operator for OperatorService {
         let limits = self.0.store.quotas().await.map_err(refuse::by_store)?;
         let limit = |Quota { owner, max_lanes, used }| v1::quota_reply::Limit { owner, max_lanes, used };
         Ok(Response::new(v1::QuotaReply { limits: limits.into_iter().map(limit).collect() }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenReply>, Status> {
+        tokens::create(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn tokens(&self, _: Request<v1::TokensRequest>) -> Result<Response<v1::TokensReply>, Status> {
+        tokens::list(&self.0).await.map(Response::new)
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenReply>, Status> {
+        tokens::revoke(&self.0, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::Status;
 use super::planner::PlanError;
 
 /// The status of a refusal by the job table.
-pub(super) fn by_store(error: StoreError) -> Status {
+pub(crate) fn by_store(error: StoreError) -> Status {
     match &error {
         StoreError::StaleTerm { .. } => Reason::StaleTerm.refusal(&error),
         StoreError::StaleAttempt(_) => Reason::StaleAttempt.refusal(&error),

@@ -1,6 +1,6 @@
-//! Durations as people write them (`30s`, `1m 30s`), for fields marked `#[serde(with = "proto_kit::human")]`.
+//! Durations as people write them (`30s`, `1m 30s`), for fields marked `#[serde(with = "proto_kit::human")]`, and times of day.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
@@ -21,6 +21,12 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map_err(|error| D::Error::custom(format!("`{text}` is no duration like `30s`: {error}")))
+}
+
+/// A time of day in microseconds since 1970 as `2026-01-31T12:00:00Z`.
+pub fn time(micros: i64) -> String {
+    let since = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }
 
 /// Durations that may be absent.

@@ -1,6 +1,8 @@
 //! What coordinator and worker do alike: configuration layers, telemetry, retry, clocks.
 
 pub mod address;
+#[cfg(feature = "wire")]
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod host;
@@ -9,3 +11,4 @@ pub mod manual;
 pub mod offload;
 pub mod retry;
 pub mod telemetry;
+pub mod token;
