@@ -29,6 +29,10 @@ pub struct Settings {
     pub leader_ttl: Duration,
     /// The object store's URL or folder; `store` in `dir` by default.
     pub store: Option<String>,
+    /// Whether `serve` serves whoever can connect, with every right, instead of holders of tokens.
+    pub open: bool,
+    /// Calls that one caller may make in a second; 0 is no limit.
+    pub calls_per_second: u32,
     /// What is logged: a level, or directives by module. `info` by default, `warn` for `run`.
     pub log: Option<String>,
     /// How a log line looks: `pretty`, `compact` or `json`.
@@ -79,6 +83,8 @@ impl Default for Settings {
             address: None,
             leader_ttl: Duration::from_secs(15),
             store: None,
+            open: false,
+            calls_per_second: 10_000,
             log: None,
             log_format: Format::default(),
             lease_ttl,
@@ -107,6 +113,8 @@ pub struct Flags {
     pub address: Option<String>,
     /// See [`Settings::store`].
     pub store: Option<String>,
+    /// See [`Settings::open`].
+    pub open: Option<bool>,
     /// See [`Settings::log`].
     pub log: Option<String>,
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::config::Settings;
 use crate::node::{Node, NodeError};
 
@@ -87,7 +88,7 @@ impl Embedded {
     /// # Errors
     /// When the folder is in use by another process or cannot be written.
     pub async fn serve(settings: &Settings) -> Result<Self, EmbeddedError> {
-        let node = Node::open(settings, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let node = Node::open(settings, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Access::Open).await?;
         let address = node.address();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(node.serve(shutdown.clone()));

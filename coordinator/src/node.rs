@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker_artifacts::{ArtifactError, Artifacts};
 
+use crate::access::Access;
 use crate::config::{Settings, SettingsError};
 use crate::loops::{ServeError, Serving, serve};
 use crate::plan::ManifestPlanner;
@@ -51,6 +52,8 @@ pub struct Node {
     policy: Policy,
     clocks: Clocks,
     artifacts: Artifacts,
+    access: Access,
+    calls_per_second: u32,
 }
 
 impl Node {
@@ -58,14 +61,16 @@ impl Node {
     ///
     /// # Errors
     /// When another process has the table's file or the address, the database does not answer, or a folder cannot be written.
-    pub async fn open(settings: &Settings, listen: SocketAddr) -> Result<Self, NodeError> {
+    pub async fn open(settings: &Settings, listen: SocketAddr, access: Access) -> Result<Self, NodeError> {
         let listening = |cause| NodeError::Listen { address: listen, cause };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let (policy, clocks) = (settings.policy(), Clocks { ttl: settings.leader_ttl });
         let table = Table::open(settings, address).await?;
         let artifacts = Artifacts::open(&settings.store())?;
-        Ok(Self { listener: Arc::new(listener), address, table, policy, clocks, artifacts })
+        let listener = Arc::new(listener);
+        let calls_per_second = settings.calls_per_second;
+        Ok(Self { listener, address, table, policy, clocks, artifacts, access, calls_per_second })
     }
 
     /// Where it listens.
@@ -78,12 +83,13 @@ impl Node {
     /// # Errors
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { listener, table, policy, clocks, artifacts, .. } = self;
+        let Self { listener, table, policy, clocks, artifacts, access, calls_per_second, .. } = self;
+        let settings = server::Settings { policy, access, calls_per_second, ..server::Settings::new(artifacts.url()) };
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
             clock: Arc::new(SystemClock::default()),
-            settings: server::Settings { policy, ..server::Settings::new(artifacts.url()) },
+            settings: settings.clone(),
         };
         match table {
             Table::File(store) => {

@@ -27,7 +27,7 @@ struct Serving {
 
 /// A coordinator of a place, on a free port.
 fn serve(place: &Place) -> Serving {
-    let args = ["serve", "--listen", "127.0.0.1:0", "--log", "warn"];
+    let args = ["serve", "--listen", "127.0.0.1:0", "--open", "--log", "warn"];
     let program = Path::new(env!("CARGO_BIN_EXE_coordinator"));
     let mut process = place.command(program, &args).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();

@@ -32,7 +32,7 @@ fn command() -> Command {
 impl Coordinator {
     fn start(folder: &Path, name: &str, database: &str) -> Self {
         let mut process = command()
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "info", "--database", database])
+            .args(["serve", "--listen", "127.0.0.1:0", "--open", "--log", "info", "--database", database])
             .args(["--address", &format!("http://{name}"), "--dir"])
             .arg(folder)
             .env("QUIVER_LEADER_TTL", format!("{}ms", TTL.as_millis()))

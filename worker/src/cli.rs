@@ -48,6 +48,9 @@ struct Flags {
     /// The coordinator's address, such as http://127.0.0.1:7700; several, separated by commas, where some stand by.
     #[arg(long, value_name = "URL")]
     coordinator: Option<String>,
+    /// A file with the token to show to coordinators; the variable QUIVER_TOKEN by default.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// A device to drive: `cpu` or `cuda:N`. Repeat it for several.
     #[arg(long)]
     #[serde(skip_serializing_if = "Vec::is_empty")]

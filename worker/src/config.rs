@@ -16,6 +16,8 @@ use crate::size::Size;
 pub struct Settings {
     /// The coordinator's address; several with commas between.
     pub coordinator: String,
+    /// A file with the token to show; the variable `QUIVER_TOKEN` when absent.
+    pub token_file: Option<PathBuf>,
     /// Devices to drive, one lane each.
     pub device: Vec<String>,
     /// This worker's name; made of host and folder when absent.
@@ -53,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             coordinator: "http://127.0.0.1:7700".to_owned(),
+            token_file: None,
             device: Vec::new(),
             name: None,
             dir: PathBuf::from("quiver-data/worker"),

@@ -1,13 +1,13 @@
 //! The coordinator as a worker sees it: unary calls with deadlines, and what a failed call means.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::error::{Reason, StandsBy};
 use proto::v1;
 use proto::v1::fleet_client::FleetClient;
-use proto_kit::address::Address;
+use proto_kit::address::{Address, AddressError};
+use proto_kit::client::{Calls, Client, root_cause};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
@@ -51,14 +51,13 @@ impl Fleet {
     /// A client of the coordinators at `urls`, several with commas between, over the network. One of them serves; the others tell which.
     ///
     /// # Errors
-    /// When an address makes no sense.
-    pub fn connect(urls: &str) -> Result<Self, Error> {
-        let wrong = |error| Error::Setting(format!("`coordinator`: {error}"));
-        let addresses = Address::list(urls).map_err(wrong)?;
-        let door = |address: &Address| Ok(Door::new(address.as_str(), endpoint(address)?.connect_lazy()));
-        let doors = addresses.iter().map(door).collect::<Result<_, Error>>()?;
-        let dial = |address: &Address| endpoint(address).ok().map(|endpoint| endpoint.connect_lazy());
-        Ok(Self { route: Arc::new(Route::new(doors, Some(dial))) })
+    /// When an address makes no sense, or would carry a token in plain text.
+    pub fn connect(urls: &str, client: Client) -> Result<Self, Error> {
+        let wrong = |error: &dyn std::error::Error| Error::Setting(format!("`coordinator`: {error}"));
+        let addresses = Address::list(urls).map_err(|error| wrong(&error))?;
+        let door = |address| Door::open(&client, address).map_err(|error| wrong(&error));
+        let doors = addresses.iter().map(door).collect::<Result<_, _>>()?;
+        Ok(Self { route: Arc::new(Route::new(doors, Some(client))) })
     }
 
     /// Address, deadlines and keep-alive of a channel to the coordinator at `url`. A simulation joins it with a connector of its own
@@ -67,12 +66,15 @@ impl Fleet {
     /// # Errors
     /// When the URL makes no sense.
     pub fn endpoint(url: &str) -> Result<Endpoint, Error> {
-        endpoint(&url.parse().map_err(|error| Error::Setting(format!("`coordinator`: {error}")))?)
+        let wrong = |error: &dyn std::error::Error| Error::Setting(format!("`coordinator`: {error}"));
+        let address = url.parse().map_err(|error: AddressError| wrong(&error))?;
+        Client::default().endpoint(&address).map_err(|error| wrong(&error))
     }
 
     /// A client over a channel that connects again by itself; `url` names the coordinator in messages.
     pub fn over(channel: Channel, url: &str) -> Self {
-        Self { route: Arc::new(Route::new(vec![Door::new(url, channel)], None)) }
+        let door = Door::new(url, Client::default().calls(channel));
+        Self { route: Arc::new(Route::new(vec![door], None)) }
     }
 
     unary! {
@@ -93,7 +95,7 @@ impl Fleet {
         &self,
         within: Duration,
         request: Request,
-        call: impl Fn(FleetClient<Channel>, Request) -> F,
+        call: impl Fn(FleetClient<Calls>, Request) -> F,
     ) -> Result<Reply, CallError>
     where
         F: Future<Output = Result<Response<Reply>, Status>>,
@@ -101,7 +103,7 @@ impl Fleet {
         let mut walk = self.route.walk();
         let mut reasons = Vec::new();
         while let Some(door) = walk.next() {
-            let answer = match timeout(within, call(door.client.clone(), request.clone())).await {
+            let answer = match timeout(within, call(door.fleet.clone(), request.clone())).await {
                 Err(_) => Err(format!("no answer within {} s", within.as_secs())),
                 Ok(Ok(reply)) => Ok(Ok(reply.into_inner())),
                 Ok(Err(status)) => {
@@ -121,12 +123,6 @@ impl Fleet {
         }
         Err(CallError::Unreachable(reasons.join("; ")))
     }
-}
-
-fn endpoint(address: &Address) -> Result<Endpoint, Error> {
-    let endpoint = Endpoint::from_shared(address.to_string())
-        .map_err(|error| Error::Setting(format!("`coordinator`: `{address}`: {error}")))?;
-    Ok(endpoint.connect_timeout(CALL).http2_keep_alive_interval(CALL).keep_alive_timeout(CALL))
 }
 
 /// What a coordinator that serves refuses; none when the same call may be answered otherwise later or elsewhere.
@@ -161,13 +157,9 @@ fn is_final(code: Code) -> bool {
     }
 }
 
-/// The bottom of an error's chain; a status of the server's own has only its message.
+/// The bottom of a status's chain; one of the server's own has only its message.
 fn cause(status: &Status) -> String {
-    let Some(mut cause) = status.source() else { return status.message().to_owned() };
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause)
 }
 
 #[cfg(test)]
@@ -176,8 +168,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_address_is_checked_and_the_wrong_one_named() {
-        assert!(Fleet::connect("10.0.0.1:7700, https://head-2.local").is_ok());
-        let error = Fleet::connect("10.0.0.1:7700,http://").unwrap_err().to_string();
+        assert!(Fleet::connect("10.0.0.1:7700, head-2.local", Client::default()).is_ok());
+        let error = Fleet::connect("10.0.0.1:7700,http://", Client::default()).unwrap_err().to_string();
         assert_eq!(error, "`coordinator`: `http://` is no address of a coordinator: empty host");
     }
 }

@@ -255,7 +255,9 @@ impl Node {
             }
             match call(ticket).await {
                 Ok(reply) => return Ok(reply),
-                Err(CallError::Rejected(why)) => return Err(GaveUp::Rejected(why)),
+                Err(CallError::Rejected(why) | CallError::Refused(Reason::Version, why)) => {
+                    return Err(GaveUp::Rejected(why));
+                }
                 Err(CallError::Refused(Reason::StaleAttempt | Reason::Superseded, why)) => {
                     return Err(GaveUp::Unwanted(why));
                 }

@@ -6,28 +6,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::v1::fleet_client::FleetClient;
 use proto_kit::address::Address;
-use tonic::transport::Channel;
+use proto_kit::client::{Calls, Client, ClientError};
 
 /// Largest answer that is read: one offer may name thousands of inputs.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
-
-/// Opens a channel to a coordinator, which connects with the first call and again after each loss.
-pub(crate) type Dial = fn(&Address) -> Option<Channel>;
 
 /// One coordinator.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) url: String,
-    pub(crate) client: FleetClient<Channel>,
+    pub(crate) fleet: FleetClient<Calls>,
     /// Whether a coordinator named it, rather than the operator.
     is_told: bool,
 }
 
 impl Door {
     /// A door to the coordinator at `url`.
-    pub(crate) fn new(url: &str, channel: Channel) -> Self {
-        let client = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { url: url.to_owned(), client, is_told: false }
+    pub(crate) fn new(url: &str, calls: Calls) -> Self {
+        let fleet = FleetClient::new(calls).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Self { url: url.to_owned(), fleet, is_told: false }
+    }
+
+    /// A door over the network, which connects with the first call and again after each loss.
+    pub(crate) fn open(client: &Client, address: &Address) -> Result<Self, ClientError> {
+        Ok(Self::new(address.as_str(), client.calls(client.endpoint(address)?.connect_lazy())))
     }
 }
 
@@ -35,19 +37,19 @@ impl Door {
 #[derive(Debug)]
 pub(crate) struct Route {
     doors: Mutex<Vec<Door>>,
-    /// How to reach a leader that nobody named; without, only the named ones are tried.
-    dial: Option<Dial>,
+    /// By which a leader is reached that nobody named; without, only the named ones are tried.
+    client: Option<Client>,
 }
 
 impl Route {
     /// A route over coordinators in the order in which they are named.
-    pub(crate) fn new(doors: Vec<Door>, dial: Option<Dial>) -> Self {
-        Self { doors: Mutex::new(doors), dial }
+    pub(crate) fn new(doors: Vec<Door>, client: Option<Client>) -> Self {
+        Self { doors: Mutex::new(doors), client }
     }
 
     /// The coordinators in the order in which a call tries them.
     pub(crate) fn walk(&self) -> Walk {
-        Walk { left: self.doors().clone().into(), tried: Vec::new(), dial: self.dial }
+        Walk { left: self.doors().clone().into(), tried: Vec::new(), client: self.client.clone() }
     }
 
     /// Notes that a coordinator serves. One that was told is kept as long as it does.
@@ -70,7 +72,7 @@ impl Route {
 pub(crate) struct Walk {
     left: VecDeque<Door>,
     tried: Vec<String>,
-    dial: Option<Dial>,
+    client: Option<Client>,
 }
 
 impl Iterator for Walk {
@@ -94,9 +96,12 @@ impl Walk {
         let known = self.left.iter().position(|door| door.url == leader.as_str());
         let next = match known {
             Some(at) => self.left.remove(at),
-            None => self.dial.take().and_then(|dial| {
-                let channel = dial(&leader)?;
-                Some(Door { is_told: true, ..Door::new(leader.as_str(), channel) })
+            None => self.client.take().and_then(|client| match Door::open(&client, &leader) {
+                Ok(door) => Some(Door { is_told: true, ..door }),
+                Err(error) => {
+                    tracing::warn!(%leader, %error, "cannot follow to the leader");
+                    None
+                }
             }),
         };
         if let Some(door) = next {
@@ -107,17 +112,12 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use tonic::transport::Endpoint;
-
     use super::*;
 
-    fn dial(address: &Address) -> Option<Channel> {
-        Some(Endpoint::from_shared(address.as_str().to_owned()).ok()?.connect_lazy())
-    }
-
     fn route(urls: &[&str]) -> Route {
-        let door = |url: &&str| Door::new(url, dial(&url.parse().unwrap()).unwrap());
-        Route::new(urls.iter().map(door).collect(), Some(dial))
+        let client = Client::default();
+        let door = |url: &&str| Door::open(&client, &url.parse().unwrap()).unwrap();
+        Route::new(urls.iter().map(door).collect(), Some(client.clone()))
     }
 
     fn urls(walk: Walk) -> Vec<String> {

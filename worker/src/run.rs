@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use proto::id::LaneId;
 use proto::v1;
+use proto_kit::client::Client;
 use proto_kit::clock::{Clock, SystemClock};
 use proto_kit::host;
 use proto_kit::retry::{Backoff, retry};
+use proto_kit::token::Token;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -105,9 +107,10 @@ impl Worker {
     /// When a setting makes no sense.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
+        let token = Token::find(settings.token_file.as_deref()).map_err(|e| Error::Setting(e.to_string()))?;
         let incarnation = Uuid::now_v7();
         Ok(Self {
-            fleet: Fleet::connect(&settings.coordinator)?,
+            fleet: Fleet::connect(&settings.coordinator, Client::new(token.as_ref()))?,
             launch: Arc::new(Program(settings.runner()?)),
             store: Arc::new(Artifacts::open),
             clock: Arc::new(SystemClock::default()),

@@ -154,7 +154,7 @@ impl Session {
                     backoff.reset();
                     self.state.borrow().heartbeat
                 }
-                Err(error @ (CallError::Refused(Reason::Superseded, _) | CallError::Rejected(_))) => {
+                Err(error @ (CallError::Refused(Reason::Superseded | Reason::Version, _) | CallError::Rejected(_))) => {
                     return error.into();
                 }
                 Err(CallError::Refused(..)) => {
@@ -225,6 +225,7 @@ fn trusted_until(sent: Duration, ttl: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use proto_kit::client::Client;
     use proto_kit::clock::ManualClock;
 
     use super::*;
@@ -235,7 +236,7 @@ mod tests {
         let identity =
             Identity { name: String::new(), incarnation: String::new(), host: String::new(), lanes: vec![] };
         Session::new(
-            Fleet::connect("http://127.0.0.1:1").unwrap(),
+            Fleet::connect("http://127.0.0.1:1", Client::default()).unwrap(),
             identity,
             Arc::new(Held::new(Arc::default())),
             Arc::default(),

@@ -8,6 +8,7 @@ use proto_kit::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, signal};
+use crate::access::Access;
 use crate::config::{Flags, Settings};
 use crate::node::Node;
 use crate::output::tell;
@@ -33,17 +34,23 @@ pub(super) struct ServeArgs {
     /// The object store's URL or folder.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// Serve whoever can connect, with every right, instead of holders of tokens.
+    #[arg(long)]
+    open: bool,
     /// What is logged: a level, or directives by module.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let ServeArgs { config, listen, dir, database, address, store, log } = args;
-    let settings = Settings::load(config.as_deref(), Flags { listen, dir, database, address, store, log })?;
+    let ServeArgs { config, listen, dir, database, address, store, open, log } = args;
+    let open = open.then_some(true);
+    let flags = Flags { listen, dir, database, address, store, open, log };
+    let settings = Settings::load(config.as_deref(), flags)?;
     telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("info"))?;
     let stopped = signal::stop()?;
-    let node = Node::open(&settings, settings.listen).await?;
+    let access = if settings.open { Access::Open } else { Access::Tokens };
+    let node = Node::open(&settings, settings.listen, access).await?;
     tell(&format!("listening on {}", node.address()));
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();

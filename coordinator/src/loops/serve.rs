@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use coordinator_store::Store;
+use coordinator_core::time::Micros;
+use coordinator_store::{Store, StoreError};
 use futures::Stream;
+use proto::state::Role;
 use proto::v1::fleet_server::FleetServer;
 use proto::v1::operator_server::OperatorServer;
 use proto_kit::clock::Clock;
@@ -15,7 +17,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::{every, expire, progress, promote, stall};
-use crate::access::{Guard, guarded};
+use crate::access::{Access, Guard, guarded};
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings};
 
@@ -36,13 +38,28 @@ pub struct Serving {
     pub settings: Settings,
 }
 
-/// Serving ended otherwise than by shutdown.
+/// Serving cannot begin, or ended otherwise than by shutdown.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve: {0}")]
-pub struct ServeError(#[from] tonic::transport::Error);
+pub enum ServeError {
+    /// The server broke down.
+    #[error("cannot serve: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The table does not answer.
+    #[error(transparent)]
+    Table(#[from] StoreError),
+    /// Nobody could ever be let in.
+    #[error(
+        "no operator's token exists: make one by `coordinator token create NAME --role operator` with this coordinator's --config, --dir \
+         or --database, or serve whoever connects by --open"
+    )]
+    NoToken,
+}
 
 /// Serves workers and operators until `shutdown` is cancelled, then answers what waits, writes progress down and returns. It may be
 /// called again on the same table: nothing is kept elsewhere.
+///
+/// # Errors
+/// When nobody could be let in, the table does not answer, or the server breaks down.
 pub async fn serve<Io>(
     incoming: impl Stream<Item = io::Result<Io>>,
     serving: Serving,
@@ -52,6 +69,13 @@ where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let Serving { store, planner, clock, settings } = serving;
+    if settings.access == Access::Tokens {
+        let now = Micros(clock.now_micros());
+        let tokens = store.tokens().await?;
+        if !tokens.iter().any(|token| token.role == Role::Operator && token.is_good(now)) {
+            return Err(ServeError::NoToken);
+        }
+    }
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
     let (context, batches) = Context::new(store, planner, clock, settings, shutdown.clone());

@@ -14,9 +14,19 @@ use serde::de::DeserializeOwned;
 const PREFIX: &str = "QUIVER_";
 
 /// Top-level keys that belong to one program. The programs of a node share file and environment, so each passes over the keys of the
-/// others; `log`, `checkpoint_seconds` and `lane_memory` are the runner's variables, `token` is every client's, `test_postgres` the tests'.
-const SHARED: [&str; 8] =
-    ["coordinator", "worker", "runner", "log", "checkpoint_seconds", "lane_memory", "token", "test_postgres"];
+/// others; `log`, `checkpoint_seconds` and `lane_memory` are the runner's variables, `token` and `token_file` every client's, `test_postgres`
+/// the tests'.
+const SHARED: [&str; 9] = [
+    "coordinator",
+    "worker",
+    "runner",
+    "log",
+    "checkpoint_seconds",
+    "lane_memory",
+    "token",
+    "token_file",
+    "test_postgres",
+];
 
 /// Why a configuration cannot be used. Each is one line that names the key and its source.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

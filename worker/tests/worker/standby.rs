@@ -1,5 +1,6 @@
 //! Several coordinators: one leads, the others stand by, and the worker finds the one that serves.
 
+use proto_kit::client::Client;
 use serde_json::json;
 use worker::Fleet;
 
@@ -23,7 +24,7 @@ async fn world(
     lead(&second, &world.fleet, 1, &leader);
     second.with(|table| table.ready.push_back(world.offer(1, json!({}))));
     let urls = addresses(&world.fleet, &second);
-    let inside = world.inside(|worker| worker.fleet = Fleet::connect(&urls).unwrap());
+    let inside = world.inside(|worker| worker.fleet = Fleet::connect(&urls, Client::default()).unwrap());
     second.until("a running job", |table| table.running() == [1].into()).await;
     (world, second, inside)
 }
@@ -80,7 +81,7 @@ async fn when_nobody_serves_each_is_named_with_its_reason() {
     world.fleet.with(|table| table.stands_by = Some(String::new()));
     second.with(|table| table.away = true);
     let inside = world.inside(|worker| {
-        worker.fleet = Fleet::connect(&both(&world.fleet, &second)).unwrap();
+        worker.fleet = Fleet::connect(&both(&world.fleet, &second), Client::default()).unwrap();
         worker.settings.connect_timeout = std::time::Duration::ZERO;
     });
     let error = inside.end().await.unwrap_err().to_string();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
+use proto_kit::client::Client;
 use proto_kit::clock::SystemClock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,7 +112,7 @@ impl World {
         };
         let mut worker = Worker {
             settings,
-            fleet: Fleet::connect(&url).unwrap(),
+            fleet: Fleet::connect(&url, Client::default()).unwrap(),
             launch: Arc::new(puppets.clone()),
             store: Arc::new(Artifacts::open),
             clock: Arc::new(SystemClock::default()),

@@ -32,6 +32,13 @@ pub struct TokenView {
     pub revoked_at: Option<Micros>,
 }
 
+impl TokenView {
+    /// Whether it lets anybody in at a time.
+    pub fn is_good(&self, now: Micros) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
 /// Who holds, or held, a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
