@@ -84,7 +84,8 @@ impl Node {
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { listener, table, policy, clocks, artifacts, access, calls_per_second, .. } = self;
-        let settings = server::Settings { policy, access, calls_per_second, ..server::Settings::new(artifacts.url()) };
+        let settings =
+            server::Settings { policy, access, calls_per_second, ..server::Settings::new(artifacts.url()) };
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),

@@ -154,7 +154,10 @@ impl Session {
                     backoff.reset();
                     self.state.borrow().heartbeat
                 }
-                Err(error @ (CallError::Refused(Reason::Superseded | Reason::Version, _) | CallError::Rejected(_))) => {
+                Err(
+                    error @ (CallError::Refused(Reason::Superseded | Reason::Version, _)
+                    | CallError::Rejected(_)),
+                ) => {
                     return error.into();
                 }
                 Err(CallError::Refused(..)) => {

@@ -63,7 +63,8 @@ pub(crate) struct Guard {
 /// Lets a call pass or refuses it.
 pub(crate) async fn guarded(State(guard): State<Arc<Guard>>, call: Request, next: Next) -> Response {
     let refusals = Arc::clone(&guard.context.settings.refusals);
-    let is_grpc = call.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc =
+        call.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if let Err(Refused { cause, status }) = guard.admit(&call).await {
         tracing::warn!(path = call.uri().path(), address = ?address(&call), why = status.message(), "a call is refused");
         if let Some(cause) = cause {
@@ -89,7 +90,11 @@ impl Guard {
         let somebody = || Caller::Address(address(call));
         let Some(right) = right(path) else {
             self.keep_pace(somebody())?;
-            return Err(Refused::new(Cause::UnknownCall, Code::Unimplemented, format!("there is no call {path}")));
+            return Err(Refused::new(
+                Cause::UnknownCall,
+                Code::Unimplemented,
+                format!("there is no call {path}"),
+            ));
         };
         let needed = match (self.context.settings.access, right) {
             (Access::Open, _) | (_, Right::Anyone) => return self.keep_pace(somebody()),
@@ -116,7 +121,11 @@ impl Guard {
         let looked_up = self.context.store.bearer(hash).await;
         let found = looked_up.map_err(|error| Refused { cause: None, status: by_store(error) })?;
         let Some(bearer) = found else {
-            return Err(Refused::new(Cause::UnknownToken, Code::Unauthenticated, "the token is not known here"));
+            return Err(Refused::new(
+                Cause::UnknownToken,
+                Code::Unauthenticated,
+                "the token is not known here",
+            ));
         };
         self.context.holders.found(hash, bearer.clone(), now);
         Ok(bearer)

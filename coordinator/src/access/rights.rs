@@ -62,7 +62,9 @@ mod tests {
         for file in &contract.file {
             for service in &file.service {
                 let methods = service.method.iter();
-                calls.extend(methods.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())));
+                calls.extend(
+                    methods.map(|method| format!("/{}.{}/{}", file.package(), service.name(), method.name())),
+                );
             }
         }
         let known: BTreeSet<_> = RIGHTS.iter().map(|(path, _)| (*path).to_owned()).collect();

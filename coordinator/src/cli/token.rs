@@ -16,8 +16,8 @@ use super::{CoordinatorArgs, Failure};
 use crate::access::token;
 use crate::config::{Flags, Settings};
 use crate::output::{NewToken, Tokens, print, print_json, tell, tokens_table};
-use crate::server::tokens::{new_token, nothing_to_revoke, reply};
 use crate::server::by_store;
+use crate::server::tokens::{new_token, nothing_to_revoke, reply};
 use crate::table::OwnTable;
 
 /// What `token` takes.
@@ -89,7 +89,12 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), Failure> {
     }
 }
 
-async fn create(name: String, role: Role, expires: Option<Duration>, place: PlaceArgs) -> Result<(), Failure> {
+async fn create(
+    name: String,
+    role: Role,
+    expires: Option<Duration>,
+    place: PlaceArgs,
+) -> Result<(), Failure> {
     let token = token::generate()?;
     let request = v1::CreateTokenRequest {
         name: name.clone(),
@@ -97,13 +102,15 @@ async fn create(name: String, role: Role, expires: Option<Duration>, place: Plac
         hash: token::hash(token.expose()).to_string(),
         lifetime_ms: expires.map(|lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
     };
-    place.with(async |keeper| match keeper {
-        Keeper::Coordinator(operator) => operator.create_token(request).await.map(drop),
-        Keeper::Table(table) => {
-            let at = stamp(table);
-            table.store().create_token(at, new_token(request, at.now)?).await.map_err(by_store)
-        }
-    }).await?;
+    place
+        .with(async |keeper| match keeper {
+            Keeper::Coordinator(operator) => operator.create_token(request).await.map(drop),
+            Keeper::Table(table) => {
+                let at = stamp(table);
+                table.store().create_token(at, new_token(request, at.now)?).await.map_err(by_store)
+            }
+        })
+        .await?;
     if place.json {
         return Ok(print_json(&NewToken { name, role, token: token.expose() })?);
     }
@@ -112,10 +119,14 @@ async fn create(name: String, role: Role, expires: Option<Duration>, place: Plac
 }
 
 async fn list(place: PlaceArgs) -> Result<(), Failure> {
-    let reply = place.with(async |keeper| match keeper {
-        Keeper::Coordinator(operator) => operator.tokens(v1::TokensRequest {}).await.map(Response::into_inner),
-        Keeper::Table(table) => table.store().tokens().await.map(reply).map_err(by_store),
-    }).await?;
+    let reply = place
+        .with(async |keeper| match keeper {
+            Keeper::Coordinator(operator) => {
+                operator.tokens(v1::TokensRequest {}).await.map(Response::into_inner)
+            }
+            Keeper::Table(table) => table.store().tokens().await.map(reply).map_err(by_store),
+        })
+        .await?;
     if place.json {
         return Ok(print_json(&Tokens::from(reply))?);
     }
@@ -123,14 +134,18 @@ async fn list(place: PlaceArgs) -> Result<(), Failure> {
 }
 
 async fn revoke(name: String, place: PlaceArgs) -> Result<(), Failure> {
-    place.with(async |keeper| match keeper {
-        Keeper::Coordinator(operator) => operator.revoke_token(v1::RevokeTokenRequest { name }).await.map(drop),
-        Keeper::Table(table) => match table.store().revoke_token(stamp(table), &name).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(nothing_to_revoke(&name)),
-            Err(error) => Err(by_store(error)),
-        },
-    }).await
+    place
+        .with(async |keeper| match keeper {
+            Keeper::Coordinator(operator) => {
+                operator.revoke_token(v1::RevokeTokenRequest { name }).await.map(drop)
+            }
+            Keeper::Table(table) => match table.store().revoke_token(stamp(table), &name).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(nothing_to_revoke(&name)),
+                Err(error) => Err(by_store(error)),
+            },
+        })
+        .await
 }
 
 impl PlaceArgs {

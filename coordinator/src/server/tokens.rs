@@ -28,7 +28,8 @@ pub(super) async fn create(
 /// A token from a message.
 pub(crate) fn new_token(message: v1::CreateTokenRequest, now: Micros) -> Result<NewToken, Status> {
     let v1::CreateTokenRequest { name, role, hash, lifetime_ms } = message;
-    if name.trim() != name || !(1..=LONGEST_NAME).contains(&name.len()) || name.chars().any(char::is_control) {
+    if name.trim() != name || !(1..=LONGEST_NAME).contains(&name.len()) || name.chars().any(char::is_control)
+    {
         return Err(refuse::field("name", "1 to 128 characters in one line, none of them a space at an end"));
     }
     Ok(NewToken {

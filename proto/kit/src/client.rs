@@ -108,7 +108,9 @@ mod tests {
         let token = Token::new("quiver_0123").unwrap();
         let (with, without) = (Client::new(Some(&token)), Client::default());
         let endpoint = |client: &Client, text: &str| client.endpoint(&text.parse().unwrap()).map(drop);
-        assert!(endpoint(&with, "http://127.0.0.1:1").is_ok() && endpoint(&without, "http://10.0.0.1:1").is_ok());
+        assert!(
+            endpoint(&with, "http://127.0.0.1:1").is_ok() && endpoint(&without, "http://10.0.0.1:1").is_ok()
+        );
         let refused = endpoint(&with, "http://10.0.0.1:1").unwrap_err().to_string();
         assert_eq!(refused, "a token is never sent to http://10.0.0.1:1 in plain text: name it by https://");
     }
