@@ -9,6 +9,9 @@ use proto_kit::config::ConfigError;
 use proto_kit::telemetry::Format;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
+use crate::door::TlsFiles;
+
 /// The port that coordinators listen on unless told otherwise.
 pub const PORT: u16 = 7700;
 
@@ -31,8 +34,21 @@ pub struct Settings {
     pub store: Option<String>,
     /// Whether `serve` serves whoever can connect, with every right, instead of holders of tokens.
     pub open: bool,
+    /// The certificate that the port shows, in PEM, with those between it and its authority; without, the port is in plain text.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, in PEM, of which clients must show a certificate; without, they need none.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether the port may be in plain text beyond this machine.
+    pub plaintext: bool,
     /// Calls that one caller may make in a second; 0 is no limit.
     pub calls_per_second: u32,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// How long a connection may take for its TLS handshake and its first bytes.
+    #[serde(with = "proto_kit::human")]
+    pub handshake_timeout: Duration,
     /// What is logged: a level, or directives by module. `info` by default, `warn` for `run`.
     pub log: Option<String>,
     /// How a log line looks: `pretty`, `compact` or `json`.
@@ -84,7 +100,13 @@ impl Default for Settings {
             leader_ttl: Duration::from_secs(15),
             store: None,
             open: false,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            plaintext: false,
             calls_per_second: 10_000,
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
             log: None,
             log_format: Format::default(),
             lease_ttl,
@@ -142,6 +164,14 @@ pub enum SettingsError {
     /// A password stands where it would be shown.
     #[error("`database` carries a password: leave it out, and put it into PGPASSWORD or the file ~/.pgpass")]
     Password,
+    /// Half of what TLS needs.
+    #[error("`tls_cert` and `tls_key` go together, and `tls_client_ca` goes with them")]
+    Tls,
+    /// Calls and tokens would be read by whoever is on the way.
+    #[error(
+        "`listen` is {0}, beyond this machine: name a certificate by `tls_cert` and `tls_key`, or set `plaintext` where something else encrypts"
+    )]
+    PlainText(SocketAddr),
     /// A job would never be tried.
     #[error("`tries` must be at least 1")]
     Tries,
@@ -198,6 +228,27 @@ impl Settings {
             let host = proto_kit::host::name();
             format!("http://{host}:{}", listening.port())
         })
+    }
+
+    /// Whom `serve` serves.
+    pub fn access(&self) -> Access {
+        if self.open { Access::Open } else { Access::Tokens }
+    }
+
+    /// What the port of `serve` shows.
+    ///
+    /// # Errors
+    /// When a file is missing, or the port would be in plain text beyond this machine.
+    pub(crate) fn tls(&self) -> Result<Option<TlsFiles>, SettingsError> {
+        let Self { listen, tls_cert, tls_key, tls_client_ca, plaintext, .. } = self;
+        match (tls_cert, tls_key, tls_client_ca) {
+            (Some(cert), Some(key), client_ca) => {
+                Ok(Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: client_ca.clone() }))
+            }
+            (None, None, None) if listen.ip().is_loopback() || *plaintext => Ok(None),
+            (None, None, None) => Err(SettingsError::PlainText(*listen)),
+            _ => Err(SettingsError::Tls),
+        }
     }
 
     /// Where artifacts are.
@@ -286,6 +337,24 @@ mod tests {
             assert!(refused.contains("PGPASSWORD") && !refused.contains("secret"), "{refused}");
         }
         assert!(database("mysql://db/quiver").unwrap_err().contains("`mysql`"));
+    }
+
+    #[test]
+    fn a_port_beyond_this_machine_is_encrypted_unless_told_otherwise() {
+        let tls = |text: &str| load(text).unwrap().tls().map_err(|error| error.to_string());
+        let files = "tls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n";
+        assert_eq!(tls(""), Ok(None));
+        assert!(tls(files).unwrap().is_some_and(|files| files.client_ca.is_none()));
+        for beyond in
+            ["listen = \"0.0.0.0:7700\"\n", "listen = \"[::]:7700\"\n", "listen = \"10.0.0.1:7700\"\n"]
+        {
+            assert!(tls(beyond).unwrap_err().contains("beyond this machine"));
+            assert_eq!(tls(&format!("{beyond}plaintext = true")), Ok(None));
+            assert!(tls(&format!("{beyond}{files}")).unwrap().is_some());
+        }
+        for half in ["tls_cert = \"c\"", "tls_key = \"k\"", "tls_client_ca = \"a\""] {
+            assert!(tls(half).unwrap_err().contains("go together"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,9 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
 use crate::config::Settings;
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, Reach};
 
 /// How long a worker may take to hand its jobs back before it is killed.
 const WORKER_GRACE: Duration = Duration::from_secs(20);
@@ -88,7 +87,7 @@ impl Embedded {
     /// # Errors
     /// When the folder is in use by another process or cannot be written.
     pub async fn serve(settings: &Settings) -> Result<Self, EmbeddedError> {
-        let node = Node::open(settings, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Access::Open).await?;
+        let node = Node::open(settings, Reach::Own).await?;
         let address = node.address();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(node.serve(shutdown.clone()));

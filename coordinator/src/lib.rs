@@ -3,6 +3,7 @@
 pub mod access;
 pub mod cli;
 pub mod config;
+mod door;
 pub mod embedded;
 pub mod loops;
 pub mod node;

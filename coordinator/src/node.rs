@@ -1,21 +1,20 @@
 //! One coordinator from its settings: the table with its lock, the object store, the planner, and serving until told to stop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use coordinator_core::policy::Policy;
-use coordinator_store::StoreError;
 use proto_kit::clock::SystemClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker_artifacts::{ArtifactError, Artifacts};
 
-use crate::access::Access;
+use crate::access::{Access, Refusals};
 use crate::config::{Settings, SettingsError};
+use crate::door::{Door, Limits, Tls, TlsError};
 use crate::loops::{ServeError, Serving, serve};
 use crate::plan::ManifestPlanner;
-use crate::reign::{Clocks, incoming, reign};
+use crate::reign::{Clocks, reign};
 use crate::server;
 use crate::table::{Table, TableError};
 
@@ -36,41 +35,74 @@ pub enum NodeError {
     /// The object store cannot be opened.
     #[error(transparent)]
     Store(#[from] ArtifactError),
-    /// The table's address makes no sense.
+    /// Settings that do not go together.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Certificates that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server broke down.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
+/// Whom a coordinator is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The process that it lives in and that one's worker: a free port of the loopback, without tokens and TLS.
+    Own,
+    /// Others, as its settings say.
+    Others,
+}
+
 /// A coordinator that has its table in reach and listens, but does not answer yet.
 pub struct Node {
-    listener: Arc<TcpListener>,
+    door: Arc<Door>,
     address: SocketAddr,
     table: Table,
-    policy: Policy,
     clocks: Clocks,
     artifacts: Artifacts,
-    access: Access,
-    calls_per_second: u32,
+    settings: server::Settings,
 }
 
 impl Node {
-    /// Opens table and store and binds `listen` (port 0: any free one).
+    /// Opens table and store and listens.
     ///
     /// # Errors
-    /// When another process has the table's file or the address, the database does not answer, or a folder cannot be written.
-    pub async fn open(settings: &Settings, listen: SocketAddr, access: Access) -> Result<Self, NodeError> {
+    /// When another process has the table's file or the address, the database does not answer, a folder cannot be written, certificates
+    /// cannot be used, or calls would go over a network in plain text.
+    pub async fn open(settings: &Settings, reach: Reach) -> Result<Self, NodeError> {
+        let (listen, tls, access) = match reach {
+            Reach::Own => (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, Access::Open),
+            Reach::Others => (settings.listen, settings.tls()?, settings.access()),
+        };
+        let tls = tls.map(Tls::load).transpose()?;
         let listening = |cause| NodeError::Listen { address: listen, cause };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let (policy, clocks) = (settings.policy(), Clocks { ttl: settings.leader_ttl });
         let table = Table::open(settings, address).await?;
         let artifacts = Artifacts::open(&settings.store())?;
-        let listener = Arc::new(listener);
-        let calls_per_second = settings.calls_per_second;
-        Ok(Self { listener, address, table, policy, clocks, artifacts, access, calls_per_second })
+        let refusals = Arc::<Refusals>::default();
+        let limits = Limits { connections: settings.max_connections, greeting: settings.handshake_timeout };
+        Ok(Self {
+            door: Door::new(listener, tls, limits, Arc::clone(&refusals)),
+            address,
+            table,
+            clocks: Clocks { ttl: settings.leader_ttl },
+            settings: server::Settings {
+                policy: settings.policy(),
+                access,
+                calls_per_second: settings.calls_per_second,
+                refusals,
+                ..server::Settings::new(artifacts.url())
+            },
+            artifacts,
+        })
+    }
+
+    /// What this coordinator has refused so far.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.settings.refusals
     }
 
     /// Where it listens.
@@ -83,9 +115,8 @@ impl Node {
     /// # Errors
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { listener, table, policy, clocks, artifacts, access, calls_per_second, .. } = self;
-        let settings =
-            server::Settings { policy, access, calls_per_second, ..server::Settings::new(artifacts.url()) };
+        let Self { door, table, clocks, artifacts, settings, .. } = self;
+        let policy = settings.policy;
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
@@ -94,14 +125,14 @@ impl Node {
         };
         match table {
             Table::File(store) => {
-                let served = serve(incoming(&listener), serving(Arc::clone(&store) as _), shutdown).await;
+                let served = serve(door.incoming(), serving(Arc::clone(&store) as _), shutdown).await;
                 if let Some(store) = Arc::into_inner(store) {
                     store.close().await;
                 }
                 Ok(served?)
             }
             Table::Cluster(leadership) => {
-                Ok(reign(listener, leadership, clocks, policy, serving, shutdown).await?)
+                Ok(reign(door, leadership, clocks, policy, serving, shutdown).await?)
             }
         }
     }

@@ -2,21 +2,19 @@
 //! from the moment it asked to renew it, for the time that it asked for less a margin, on a monotonic clock; the table refuses its writes
 //! in any case once another leads.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_core::policy::Policy;
 use coordinator_store::{Leadership, Store, StoreError};
-use futures::Stream;
 use proto::error::StandsBy;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::door::Door;
 use crate::loops::{ServeError, Serving, serve};
 
 /// How a coordinator reigns.
@@ -43,7 +41,7 @@ impl Clocks {
 /// # Errors
 /// When the server breaks down.
 pub(crate) async fn reign(
-    listener: Arc<TcpListener>,
+    door: Arc<Door>,
     leadership: Arc<Leadership>,
     clocks: Clocks,
     policy: Policy,
@@ -51,14 +49,14 @@ pub(crate) async fn reign(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     while !shutdown.is_cancelled() {
-        let Some(trusted_until) = stand_by(&listener, &leadership, clocks, &shutdown).await? else { break };
+        let Some(trusted_until) = stand_by(&door, &leadership, clocks, &shutdown).await? else { break };
         let term = leadership.term();
         tracing::info!(%term, "leading");
         let reigning = shutdown.child_token();
         let store: Arc<dyn Store> = Arc::new(leadership.store(policy));
         let (served, ()) = tokio::join!(
             async {
-                let served = serve(incoming(&listener), serving(store), reigning.clone()).await;
+                let served = serve(door.incoming(), serving(store), reigning.clone()).await;
                 reigning.cancel();
                 served
             },
@@ -78,20 +76,9 @@ pub(crate) async fn reign(
     Ok(())
 }
 
-/// The connections that a listener accepts.
-pub(crate) fn incoming(listener: &Arc<TcpListener>) -> impl Stream<Item = io::Result<TcpStream>> + use<> {
-    futures::stream::unfold(Arc::clone(listener), |listener| async move {
-        let accepted = listener.accept().await.and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        });
-        Some((accepted, listener))
-    })
-}
-
 /// Tells callers who leads until this coordinator does. Returns until when it may trust that, or nothing at shutdown.
 async fn stand_by(
-    listener: &Arc<TcpListener>,
+    door: &Arc<Door>,
     leadership: &Leadership,
     clocks: Clocks,
     shutdown: &CancellationToken,
@@ -104,7 +91,7 @@ async fn stand_by(
     };
     let server = Server::builder()
         .add_routes(Routes::from(axum::Router::new().fallback(answer)))
-        .serve_with_incoming_shutdown(incoming(listener), standing_by.cancelled());
+        .serve_with_incoming_shutdown(door.incoming(), standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
             let served = server.await;

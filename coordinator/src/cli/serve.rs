@@ -8,9 +8,8 @@ use proto_kit::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, signal};
-use crate::access::Access;
 use crate::config::{Flags, Settings};
-use crate::node::Node;
+use crate::node::{Node, Reach};
 use crate::output::tell;
 
 /// What `serve` takes.
@@ -49,8 +48,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = Settings::load(config.as_deref(), flags)?;
     telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("info"))?;
     let stopped = signal::stop()?;
-    let access = if settings.open { Access::Open } else { Access::Tokens };
-    let node = Node::open(&settings, settings.listen, access).await?;
+    let node = Node::open(&settings, Reach::Others).await?;
     tell(&format!("listening on {}", node.address()));
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();
