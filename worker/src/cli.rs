@@ -51,6 +51,15 @@ struct Flags {
     /// A file with the token to show to coordinators; the variable QUIVER_TOKEN by default.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Authorities of the coordinators' certificates, in PEM; those of the system by default.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A certificate to show to coordinators, in PEM.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// A device to drive: `cpu` or `cuda:N`. Repeat it for several.
     #[arg(long)]
     #[serde(skip_serializing_if = "Vec::is_empty")]

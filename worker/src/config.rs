@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use humantime::format_duration;
+use proto_kit::client::Credentials;
 use proto_kit::telemetry::Format;
+use proto_kit::token::Token;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -18,6 +20,12 @@ pub struct Settings {
     pub coordinator: String,
     /// A file with the token to show; the variable `QUIVER_TOKEN` when absent.
     pub token_file: Option<PathBuf>,
+    /// Authorities of the coordinators' certificates, in PEM; those of the system when absent.
+    pub ca: Option<PathBuf>,
+    /// A certificate to show to coordinators, in PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key, in PEM.
+    pub key: Option<PathBuf>,
     /// Devices to drive, one lane each.
     pub device: Vec<String>,
     /// This worker's name; made of host and folder when absent.
@@ -56,6 +64,9 @@ impl Default for Settings {
         Self {
             coordinator: "http://127.0.0.1:7700".to_owned(),
             token_file: None,
+            ca: None,
+            cert: None,
+            key: None,
             device: Vec::new(),
             name: None,
             dir: PathBuf::from("quiver-data/worker"),
@@ -103,6 +114,16 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is shown to coordinators.
+    ///
+    /// # Errors
+    /// When there is a token that cannot be read.
+    pub fn credentials(&self) -> Result<Credentials, Error> {
+        let Self { token_file, ca, cert, key, .. } = self.clone();
+        let token = Token::find(token_file.as_deref()).map_err(|error| Error::Setting(error.to_string()))?;
+        Ok(Credentials { token, ca, cert, key })
     }
 
     /// The runner's program, which must exist.

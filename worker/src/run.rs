@@ -11,7 +11,6 @@ use proto_kit::client::Client;
 use proto_kit::clock::{Clock, SystemClock};
 use proto_kit::host;
 use proto_kit::retry::{Backoff, retry};
-use proto_kit::token::Token;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -107,10 +106,11 @@ impl Worker {
     /// When a setting makes no sense.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
-        let token = Token::find(settings.token_file.as_deref()).map_err(|e| Error::Setting(e.to_string()))?;
+        let client =
+            Client::new(&settings.credentials()?).map_err(|error| Error::Setting(error.to_string()))?;
         let incarnation = Uuid::now_v7();
         Ok(Self {
-            fleet: Fleet::connect(&settings.coordinator, Client::new(token.as_ref()))?,
+            fleet: Fleet::connect(&settings.coordinator, client)?,
             launch: Arc::new(Program(settings.runner()?)),
             store: Arc::new(Artifacts::open),
             clock: Arc::new(SystemClock::default()),

@@ -3,7 +3,7 @@
 use proto::v1::HelloRequest;
 use proto::v1::operator_client::OperatorClient;
 use proto_kit::address::Address;
-use proto_kit::client::{Calls, Client, root_cause};
+use proto_kit::client::{Calls, Client, Credentials, root_cause};
 use proto_kit::token::Token;
 use tonic::{Response, Status};
 
@@ -17,9 +17,12 @@ pub(super) type Operator = OperatorClient<Calls>;
 
 /// Connects to the first of the named coordinators that serves, or says in one line why none does.
 pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, Failure> {
-    let client = Client::new(Token::find(coordinator.token_file.as_deref())?.as_ref());
+    let CoordinatorArgs { url, token_file, ca, cert, key } = coordinator;
+    let token = Token::find(token_file.as_deref())?;
+    let credentials = Credentials { token, ca: ca.clone(), cert: cert.clone(), key: key.clone() };
+    let client = Client::new(&credentials)?;
     let mut refusals = Vec::new();
-    for address in Address::list(&coordinator.url)? {
+    for address in Address::list(url)? {
         match connect_one(&client, &address).await {
             Ok(operator) => return Ok(operator),
             Err(why) => refusals.push(format!("cannot reach the coordinator at {address}: {why}")),

@@ -80,12 +80,21 @@ struct CoordinatorArgs {
     /// A file with the token to show, instead of the variable QUIVER_TOKEN.
     #[arg(long, value_name = "FILE", env = "QUIVER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// Authorities of the coordinator's certificate, in PEM; those of the system by default.
+    #[arg(long, value_name = "FILE", env = "QUIVER_CA")]
+    ca: Option<PathBuf>,
+    /// A certificate to show to the coordinator, in PEM.
+    #[arg(long, value_name = "FILE", env = "QUIVER_CLIENT_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key, in PEM.
+    #[arg(long, value_name = "FILE", env = "QUIVER_CLIENT_KEY", requires = "cert")]
+    key: Option<PathBuf>,
 }
 
 impl CoordinatorArgs {
-    /// The coordinator in this process.
+    /// The coordinator in this process, which wants to see nothing.
     fn own(url: String) -> Self {
-        Self { url, token_file: None }
+        Self { url, token_file: None, ca: None, cert: None, key: None }
     }
 }
 

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 const PREFIX: &str = "QUIVER_";
 
 /// Top-level keys that belong to one program. The programs of a node share file and environment, so each passes over the keys of the
-/// others; `log`, `checkpoint_seconds` and `lane_memory` are the runner's variables, `token` and `token_file` every client's, `test_postgres`
-/// the tests'.
-const SHARED: [&str; 9] = [
+/// others; `log`, `checkpoint_seconds` and `lane_memory` are the runner's variables, those from `token` to
+/// `client_key` every client's, `test_postgres` the tests'.
+const SHARED: [&str; 12] = [
     "coordinator",
     "worker",
     "runner",
@@ -25,6 +25,9 @@ const SHARED: [&str; 9] = [
     "lane_memory",
     "token",
     "token_file",
+    "ca",
+    "client_cert",
+    "client_key",
     "test_postgres",
 ];
 
