@@ -106,7 +106,7 @@ impl World {
             name: name.into(),
             incarnation: "1".into(),
             host: "here".into(),
-            version: "0".into(),
+            version: proto::version::OWN.into(),
             lanes: vec![v1::Lane { id: 0, device: "cpu".into() }],
             held,
             draining: false,

@@ -99,7 +99,7 @@ impl Fleet {
             name: "test".to_owned(),
             incarnation: "1".to_owned(),
             host: "here".to_owned(),
-            version: "0".to_owned(),
+            version: proto::version::OWN.to_owned(),
             lanes: vec![v1::Lane { id: 0, device: "cpu".to_owned() }],
             held: Vec::new(),
             draining: false,

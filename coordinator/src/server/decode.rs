@@ -4,9 +4,11 @@ use coordinator_core::sweep::Progress;
 use coordinator_store::model::{
     Artifact, Claim, Completion, Ending, Held, Lane, NewSession, RecordedCheckpoint,
 };
+use proto::error::Reason;
 use proto::id::{Attempt, Digest, JobId, LaneId, WorkerId};
 use proto::pipe::Task;
 use proto::v1;
+use proto::version;
 use tonic::Status;
 
 use super::refuse;
@@ -32,6 +34,12 @@ pub(super) fn session(message: &v1::RegisterRequest) -> Result<NewSession, Statu
         if value.is_empty() {
             return Err(refuse::field(field, "empty"));
         }
+    }
+    if !version::speaks(&message.version) {
+        let (theirs, own) = (&message.version, version::OWN);
+        return Err(Reason::Version.refusal(format!(
+            "the worker is of version `{theirs}`, the coordinator of {own}: install both from one release"
+        )));
     }
     let lane = |lane: &v1::Lane| Lane { id: LaneId(lane.id), device: lane.device.clone() };
     Ok(NewSession {
