@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::pipe::{FromRunner, ToRunner};
+use proto_kit::token;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -37,6 +38,7 @@ impl Launch for Program {
         };
         let mut child = Command::new(&self.0)
             .args(["pipe", "--device", device])
+            .env_remove(token::VARIABLE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
