@@ -80,7 +80,11 @@ impl World {
     }
 
     /// A coordinator with a certificate of an authority, good until a year.
-    async fn encrypted(authority: &Authority, until: i32, change: impl FnOnce(&mut Settings, &Place)) -> Self {
+    async fn encrypted(
+        authority: &Authority,
+        until: i32,
+        change: impl FnOnce(&mut Settings, &Place),
+    ) -> Self {
         let place = Place::new();
         let (cert, key) = authority.sign(&place, "port", until);
         let mut settings = Settings { tls_cert: Some(cert), tls_key: Some(key), ..Settings::default() };
@@ -146,7 +150,8 @@ impl World {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             name.starts_with("table.sqlite") && !name.ends_with("-shm")
         };
-        let mut dump: Vec<_> = paths.filter(table).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+        let mut dump: Vec<_> =
+            paths.filter(table).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
         dump.sort();
         assert!(!dump.is_empty());
         dump
@@ -199,9 +204,19 @@ async fn tokens_that_do_not_open_are_told_why() {
     for (token, cause, code, why) in [
         ("", Cause::NoToken, Code::Unauthenticated, "this coordinator wants a token"),
         ("stranger", Cause::UnknownToken, Code::Unauthenticated, "the token is not known here"),
-        ("expired", Cause::ExpiredToken, Code::Unauthenticated, "the token `expired` ended at 1970-01-01T00:00:00Z"),
+        (
+            "expired",
+            Cause::ExpiredToken,
+            Code::Unauthenticated,
+            "the token `expired` ended at 1970-01-01T00:00:00Z",
+        ),
         ("revoked", Cause::RevokedToken, Code::Unauthenticated, "the token `revoked` was revoked at 1970-"),
-        ("worker", Cause::Role, Code::PermissionDenied, "the token `worker` has the role worker; Status needs viewer"),
+        (
+            "worker",
+            Cause::Role,
+            Code::PermissionDenied,
+            "the token `worker` has the role worker; Status needs viewer",
+        ),
     ] {
         let refused = world.refuses(cause, status(&world, token)).await.unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
@@ -231,7 +246,9 @@ async fn a_worker_of_another_version_does_not_get_in() {
     let refused = world.refuses(Cause::Version, world.register("7.0.0")).await.unwrap_err();
     assert_eq!(Reason::of(&refused), Some(Reason::Version));
     let own = proto::version::OWN;
-    let why = format!("VERSION: the worker is of version `7.0.0`, the coordinator of {own}: install both from one release");
+    let why = format!(
+        "VERSION: the worker is of version `7.0.0`, the coordinator of {own}: install both from one release"
+    );
     assert_eq!(refused.message(), why);
     world.stop().await;
 }
@@ -240,10 +257,12 @@ async fn a_worker_of_another_version_does_not_get_in() {
 async fn a_message_above_the_limit_and_one_that_makes_no_sense_are_refused() {
     let world = World::plain(|_| {}).await;
     let large = v1::PlanRequest { manifest: "x".repeat(17 << 20), ..Default::default() };
-    let refused = world.refuses(Cause::Oversized, world.operator("operator").submit(large)).await.unwrap_err();
+    let refused =
+        world.refuses(Cause::Oversized, world.operator("operator").submit(large)).await.unwrap_err();
     assert!(refused.message().contains("the limit is: 16777216 bytes"), "{refused}");
     let nonsense = v1::CreateTokenRequest { name: "x".into(), role: "king".into(), ..Default::default() };
-    let refused = world.refuses(Cause::Invalid, world.operator("operator").create_token(nonsense)).await.unwrap_err();
+    let refused =
+        world.refuses(Cause::Invalid, world.operator("operator").create_token(nonsense)).await.unwrap_err();
     assert_eq!(refused.message(), "role: `king` is not a role");
     world.stop().await;
 }
@@ -252,7 +271,8 @@ async fn a_message_above_the_limit_and_one_that_makes_no_sense_are_refused() {
 async fn an_old_complete_that_is_replayed_changes_nothing() {
     let world = World::plain(|_| {}).await;
     let folder = world.place.path("").display().to_string();
-    let manifest = v1::PlanRequest { manifest: MANIFEST.into(), folder, file: "demo.yaml".into(), ..Default::default() };
+    let manifest =
+        v1::PlanRequest { manifest: MANIFEST.into(), folder, file: "demo.yaml".into(), ..Default::default() };
     world.operator("operator").submit(manifest).await.unwrap();
     let v1::RegisterReply { worker, term, .. } = world.register(proto::version::OWN).await.unwrap();
     let mut fleet = FleetClient::new(world.calls("worker"));
@@ -263,7 +283,14 @@ async fn an_old_complete_that_is_replayed_changes_nothing() {
     let second = fleet.acquire(ask).await.unwrap().into_inner().offers.remove(0).task.unwrap();
     assert_eq!((second.job, second.attempt), (first.job, first.attempt + 1));
     let artifact = Some(v1::Artifact { path: "manifests/1/1.json".into(), digest: "0".repeat(64) });
-    let old = v1::CompleteRequest { term, worker, task: Some(first), role: "x".into(), artifact, ..Default::default() };
+    let old = v1::CompleteRequest {
+        term,
+        worker,
+        task: Some(first),
+        role: "x".into(),
+        artifact,
+        ..Default::default()
+    };
     let refused = world.refuses(Cause::StaleAttempt, fleet.complete(old.clone())).await.unwrap_err();
     assert_eq!(Reason::of(&refused), Some(Reason::StaleAttempt));
     let strange = v1::CompleteRequest { term: term + 1, task: Some(second), ..old };
@@ -296,7 +323,12 @@ async fn say(world: &World, words: &[u8]) {
 #[tokio::test]
 async fn garbage_and_silence_are_cut_off_and_others_are_served() {
     let world = World::plain(|settings| settings.handshake_timeout = Duration::from_millis(200)).await;
-    for garbage in [b"\x16\x03\x01\x02\x00\x01".as_slice(), b"PRJ * HTTP/2.0\r\n", b"\0\0\0\0\0\0", b"POST / HTTP/1.1\r\n"] {
+    for garbage in [
+        b"\x16\x03\x01\x02\x00\x01".as_slice(),
+        b"PRJ * HTTP/2.0\r\n",
+        b"\0\0\0\0\0\0",
+        b"POST / HTTP/1.1\r\n",
+    ] {
         world.refuses(Cause::Garbage, say(&world, garbage)).await;
     }
     world.refuses(Cause::Handshake, say(&world, b"PR")).await;
@@ -359,7 +391,8 @@ async fn clients_show_certificates_where_the_port_demands_them() {
         (Some(authority.sign(place, "old", 2020)), "CertificateExpired"),
         (Some(other.sign(place, "strange", 2999)), "UnknownCA"),
     ] {
-        let refused = world.refuses(Cause::Handshake, encrypted_status(&world, ca.clone(), own)).await.unwrap_err();
+        let refused =
+            world.refuses(Cause::Handshake, encrypted_status(&world, ca.clone(), own)).await.unwrap_err();
         assert!(refused.contains(why), "{why}: {refused}");
     }
     world.stop().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -63,16 +64,17 @@ pub(crate) struct Guard {
 /// Lets a call pass or refuses it.
 pub(crate) async fn guarded(State(guard): State<Arc<Guard>>, call: Request, next: Next) -> Response {
     let refusals = Arc::clone(&guard.context.settings.refusals);
+    let (call, body) = call.into_parts();
     let is_grpc =
-        call.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        call.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if let Err(Refused { cause, status }) = guard.admit(&call).await {
-        tracing::warn!(path = call.uri().path(), address = ?address(&call), why = status.message(), "a call is refused");
+        tracing::warn!(path = call.uri.path(), address = ?address(&call), why = status.message(), "a call is refused");
         if let Some(cause) = cause {
             refusals.count(cause);
         }
         return if is_grpc { status.into_http() } else { page(&status) };
     }
-    let response = next.run(call).await;
+    let response = next.run(Request::from_parts(call, body)).await;
     if let Some(cause) = response.extensions().get::<Status>().and_then(Cause::of) {
         refusals.count(cause);
     }
@@ -85,8 +87,8 @@ impl Guard {
         Self { context, pace }
     }
 
-    async fn admit(&self, call: &Request) -> Result<(), Refused> {
-        let path = call.uri().path();
+    async fn admit(&self, call: &Parts) -> Result<(), Refused> {
+        let path = call.uri.path();
         let somebody = || Caller::Address(address(call));
         let Some(right) = right(path) else {
             self.keep_pace(somebody())?;
@@ -100,7 +102,7 @@ impl Guard {
             (Access::Open, _) | (_, Right::Anyone) => return self.keep_pace(somebody()),
             (Access::Tokens, Right::Needs(role)) => role,
         };
-        let Some(token) = bearer(call.headers()) else {
+        let Some(token) = bearer(&call.headers) else {
             self.keep_pace(somebody())?;
             let why = "this coordinator wants a token: set QUIVER_TOKEN or name a file by --token-file";
             return Err(Refused::new(Cause::NoToken, Code::Unauthenticated, why));
@@ -174,8 +176,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Where a call comes from, over TCP.
-fn address(call: &Request) -> Option<IpAddr> {
-    Some(call.extensions().get::<TcpConnectInfo>()?.remote_addr()?.ip())
+fn address(call: &Parts) -> Option<IpAddr> {
+    Some(call.extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip())
 }
 
 /// A refusal as browsers and scrapers read it.

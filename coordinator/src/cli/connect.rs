@@ -7,7 +7,7 @@ use proto_kit::client::{Calls, Client, Credentials, root_cause};
 use proto_kit::token::Token;
 use tonic::{Response, Status};
 
-use super::{CoordinatorArgs, Failure};
+use super::{CoordinatorArgs, CredentialArgs, Failure};
 
 /// Largest answer that is read: a million jobs have names.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -17,12 +17,12 @@ pub(super) type Operator = OperatorClient<Calls>;
 
 /// Connects to the first of the named coordinators that serves, or says in one line why none does.
 pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, Failure> {
-    let CoordinatorArgs { url, token_file, ca, cert, key } = coordinator;
+    let CredentialArgs { token_file, ca, cert, key } = &coordinator.credentials;
     let token = Token::find(token_file.as_deref())?;
     let credentials = Credentials { token, ca: ca.clone(), cert: cert.clone(), key: key.clone() };
     let client = Client::new(&credentials)?;
     let mut refusals = Vec::new();
-    for address in Address::list(url)? {
+    for address in Address::list(&coordinator.url)? {
         match connect_one(&client, &address).await {
             Ok(operator) => return Ok(operator),
             Err(why) => refusals.push(format!("cannot reach the coordinator at {address}: {why}")),

@@ -77,6 +77,13 @@ struct CoordinatorArgs {
         default_value = "http://127.0.0.1:7700"
     )]
     url: String,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+/// What a client command shows to a coordinator and demands of it.
+#[derive(Debug, Default, Args)]
+struct CredentialArgs {
     /// A file with the token to show, instead of the variable QUIVER_TOKEN.
     #[arg(long, value_name = "FILE", env = "QUIVER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -89,13 +96,6 @@ struct CoordinatorArgs {
     /// Its key, in PEM.
     #[arg(long, value_name = "FILE", env = "QUIVER_CLIENT_KEY", requires = "cert")]
     key: Option<PathBuf>,
-}
-
-impl CoordinatorArgs {
-    /// The coordinator in this process, which wants to see nothing.
-    fn own(url: String) -> Self {
-        Self { url, token_file: None, ca: None, cert: None, key: None }
-    }
 }
 
 /// Which sweep, or which jobs of it.

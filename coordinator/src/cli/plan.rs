@@ -8,7 +8,7 @@ use coordinator_store::{SqlStore, Store};
 use proto::v1;
 
 use super::connect::{answer, connect};
-use super::{CoordinatorArgs, Failure, manifest_file};
+use super::{CoordinatorArgs, CredentialArgs, Failure, manifest_file};
 use crate::config::{Database, Flags, Settings};
 use crate::output::{plan_table, print, print_json, tell, view};
 use crate::plan;
@@ -22,6 +22,8 @@ pub(super) struct PlanArgs {
     /// Ask this coordinator instead of looking into a folder.
     #[arg(long = "coordinator", value_name = "URL", env = "QUIVER_COORDINATOR")]
     url: Option<String>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// Look into this folder of `run`, whatever coordinator is named.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -34,7 +36,7 @@ pub(super) async fn run(args: PlanArgs) -> Result<(), Failure> {
     let request = manifest_file::request(&args.manifest)?;
     let reply = match (args.dir, args.url) {
         (None, Some(url)) => {
-            let mut operator = connect(&CoordinatorArgs { url }).await?;
+            let mut operator = connect(&CoordinatorArgs { url, credentials: args.credentials }).await?;
             answer(operator.plan(request).await)?
         }
         (dir, _) => offline(request, dir).await?,

@@ -9,7 +9,7 @@ use proto_kit::telemetry;
 
 use super::connect::{Operator, answer, connect};
 use super::follow::{follow, is_over};
-use super::{CoordinatorArgs, Failure, manifest_file, signal};
+use super::{CoordinatorArgs, CredentialArgs, Failure, manifest_file, signal};
 use crate::config::{Flags, Settings};
 use crate::embedded::Embedded;
 use crate::output::{print, print_json, score_table, tell, view};
@@ -57,7 +57,8 @@ async fn computed(
     request: v1::PlanRequest,
     devices: &[String],
 ) -> Result<v1::Sweep, Failure> {
-    let mut operator = connect(&CoordinatorArgs::own(embedded.url())).await?;
+    let mut operator =
+        connect(&CoordinatorArgs { url: embedded.url(), credentials: CredentialArgs::default() }).await?;
     let submitted = answer(operator.submit(request).await)?;
     let plan = submitted.plan.unwrap_or_default();
     plan.notes.iter().for_each(|note| tell(note));
