@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{MANIFEST, Place};
+use common::{MANIFEST, Place, text};
 use coordinator::access::token::hash;
 use coordinator::access::{Cause, Refusals};
 use coordinator::config::Settings;
@@ -79,19 +80,13 @@ impl World {
         Self::start(Place::new(), change).await
     }
 
-    /// A coordinator with a certificate of an authority, good until a year.
-    async fn encrypted(
-        authority: &Authority,
-        until: i32,
-        change: impl FnOnce(&mut Settings, &Place),
-    ) -> Self {
+    /// A coordinator with a certificate of an authority, good until a year, that may demand certificates of clients.
+    async fn encrypted(authority: &Authority, until: i32, demands: bool) -> Self {
         let place = Place::new();
         let (cert, key) = authority.sign(&place, "port", until);
-        let mut settings = Settings { tls_cert: Some(cert), tls_key: Some(key), ..Settings::default() };
-        change(&mut settings, &place);
-        Self::start(place, |own| {
-            (own.tls_cert, own.tls_key, own.tls_client_ca) =
-                (settings.tls_cert, settings.tls_key, settings.tls_client_ca);
+        let clients = demands.then(|| authority.publish(&place, "clients.pem"));
+        Self::start(place, |settings| {
+            (settings.tls_cert, settings.tls_key, settings.tls_client_ca) = (Some(cert), Some(key), clients);
         })
         .await
     }
@@ -300,12 +295,15 @@ async fn an_old_complete_that_is_replayed_changes_nothing() {
 
 #[tokio::test]
 async fn nobody_calls_faster_than_he_may() {
-    let world = World::plain(|settings| settings.calls_per_second = 3).await;
-    for _ in 0..2 {
-        status(&world, "viewer").await.unwrap();
-    }
-    status(&world, "viewer").await.unwrap();
-    let refused = world.refuses(Cause::Rate, status(&world, "viewer")).await.unwrap_err();
+    let world = World::plain(|settings| settings.calls_per_second = 1).await;
+    let hasten = async {
+        loop {
+            if let Err(refused) = status(&world, "viewer").await {
+                return refused;
+            }
+        }
+    };
+    let refused = world.refuses(Cause::Rate, hasten).await;
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().starts_with("too many calls: wait "), "{refused}");
     world.stop().await;
@@ -360,7 +358,7 @@ async fn encrypted_status(world: &World, ca: PathBuf, own: Option<(PathBuf, Path
 #[tokio::test]
 async fn certificates_are_held_against_their_time_and_their_authority() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let world = World::encrypted(&authority, 2999, |_, _| {}).await;
+    let world = World::encrypted(&authority, 2999, false).await;
     let ca = authority.publish(&world.place, "ca.pem");
     encrypted_status(&world, ca, None).await.unwrap();
     let wrong = other.publish(&world.place, "other.pem");
@@ -369,7 +367,7 @@ async fn certificates_are_held_against_their_time_and_their_authority() {
     world.refuses(Cause::Handshake, say(&world, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await;
     world.stop().await;
 
-    let world = World::encrypted(&authority, 2020, |_, _| {}).await;
+    let world = World::encrypted(&authority, 2020, false).await;
     let ca = authority.publish(&world.place, "ca.pem");
     let refused = world.refuses(Cause::Handshake, encrypted_status(&world, ca, None)).await.unwrap_err();
     assert!(refused.contains("certificate expired"), "{refused}");
@@ -379,10 +377,7 @@ async fn certificates_are_held_against_their_time_and_their_authority() {
 #[tokio::test]
 async fn clients_show_certificates_where_the_port_demands_them() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let demand = |settings: &mut Settings, place: &Place| {
-        settings.tls_client_ca = Some(authority.publish(place, "clients.pem"));
-    };
-    let world = World::encrypted(&authority, 2999, demand).await;
+    let world = World::encrypted(&authority, 2999, true).await;
     let (place, ca) = (&world.place, authority.publish(&world.place, "ca.pem"));
     let good = authority.sign(place, "good", 2999);
     encrypted_status(&world, ca.clone(), Some(good)).await.unwrap();
@@ -401,14 +396,66 @@ async fn clients_show_certificates_where_the_port_demands_them() {
 #[tokio::test]
 async fn a_certificate_that_is_renewed_is_shown_without_a_stop() {
     let (authority, next) = (Authority::new(), Authority::new());
-    let world = World::encrypted(&authority, 2999, |_, _| {}).await;
+    let world = World::encrypted(&authority, 2999, false).await;
     let ca = authority.publish(&world.place, "ca.pem");
     encrypted_status(&world, ca.clone(), None).await.unwrap();
     next.sign(&world.place, "port", 2999);
     let ca = next.publish(&world.place, "next.pem");
     let renewed = async { while encrypted_status(&world, ca.clone(), None).await.is_err() {} };
     timeout(LONG, renewed).await.expect("the new certificate is shown");
-    world.place.write("port.pem", "nonsense");
-    encrypted_status(&world, ca, None).await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_made_shown_once_listed_and_revoked() {
+    let place = Place::new();
+    let refused = place.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let why = text(&refused.stderr);
+    assert!(
+        why.contains(
+            "no operator's token exists: make one by `coordinator token create NAME --role operator`"
+        ),
+        "{why}"
+    );
+    let beyond = text(&place.run(&["serve", "--listen", "0.0.0.0:0", "--open"]).stderr);
+    assert!(
+        beyond.contains("beyond this machine: name a certificate by `tls_cert` and `tls_key`"),
+        "{beyond}"
+    );
+
+    let ann =
+        text(&place.run(&["token", "create", "ann", "--role", "operator", "--dir", "quiver-data"]).stdout);
+    let world = World::start(place, |_| {}).await;
+    let run = |token: &str, args: &[&str]| -> Output {
+        let args = [args, &["--coordinator", &world.url]].concat();
+        let program = Path::new(env!("CARGO_BIN_EXE_coordinator"));
+        world.place.command(program, &args).env("QUIVER_TOKEN", token).output().unwrap()
+    };
+    let why = |output: Output| {
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        text(&output.stderr)
+    };
+    let ann = ann.trim();
+    let made = run(ann, &["token", "create", "bob", "--role", "viewer", "--expires", "1h", "--json"]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let bob = made["token"].as_str().unwrap();
+    assert!(run(bob, &["status"]).status.success());
+    assert_eq!(
+        why(run(bob, &["token", "list"])),
+        "error: the token `bob` has the role viewer; Tokens needs operator\n"
+    );
+    assert_eq!(
+        why(run(ann, &["token", "create", "bob", "--role", "worker"])),
+        "error: there is or was a token `bob` already\n"
+    );
+    let list = text(&run(ann, &["token", "list"]).stdout);
+    assert!(list.contains("ann") && list.contains("bob") && !list.contains(bob), "{list}");
+    assert!(run(ann, &["token", "revoke", "bob"]).status.success());
+    assert!(why(run(bob, &["status"])).starts_with("error: the token `bob` was revoked at "));
+    assert!(
+        why(run("x y", &["status"]))
+            .starts_with("error: QUIVER_TOKEN: a token is 1 to 512 visible characters")
+    );
     world.stop().await;
 }

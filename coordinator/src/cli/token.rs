@@ -95,7 +95,7 @@ async fn create(
     expires: Option<Duration>,
     place: PlaceArgs,
 ) -> Result<(), Failure> {
-    let token = token::generate()?;
+    let token = token::generate().map_err(Failure::new)?;
     let request = v1::CreateTokenRequest {
         name: name.clone(),
         role: role.name().to_owned(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, Stream, StreamExt, unfold};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -110,15 +110,22 @@ impl Door {
         stream.set_nodelay(true).map_err(broken)?;
         let mut io = match &self.tls {
             None => Io::Plain(stream),
-            Some(tls) => {
-                Io::Tls(Box::new(TlsAcceptor::from(tls.config()).accept(stream).await.map_err(broken)?))
-            }
+            Some(tls) => match TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await {
+                Ok(stream) => Io::Tls(Box::new(stream)),
+                Err((error, stream)) => {
+                    part(stream).await;
+                    return Err(broken(error));
+                }
+            },
         };
         let mut said = [0; 4];
         let mut heard = 0;
         while heard < said.len() {
             let more = io.read(&mut said[heard..]).await.map_err(broken)?;
             heard += more;
+            if more == 0 && heard == 0 {
+                return Err(ShutOut { cause: Cause::Handshake, why: "it says nothing".to_owned() });
+            }
             if more == 0 || !GREETINGS.iter().any(|greeting| greeting.starts_with(&said[..heard])) {
                 let why = format!(
                     "it begins with `{}`, which is neither HTTP/2 nor a page",
@@ -133,5 +140,16 @@ impl Door {
     fn shut_out(&self, peer: SocketAddr, ShutOut { cause, why }: &ShutOut) {
         tracing::warn!(%peer, why, "a connection is refused");
         self.refusals.count(*cause);
+    }
+}
+
+/// Lets a client read why it is shut out: a socket that is closed with something left to read takes back what was said last.
+async fn part(mut stream: TcpStream) {
+    let heard = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    if let Err(error) = heard.await {
+        tracing::debug!(%error, "a client that is shut out is gone");
     }
 }

@@ -130,7 +130,7 @@ impl TlsFiles {
 /// The certificates in a file.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = |why: String| TlsError::File { path: path.to_owned(), why };
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = CertificateDer::pem_file_iter(path).and_then(|found| found.collect::<Result<Vec<_>, _>>());
     let found = found.map_err(|error| wrong(format!("no certificates in PEM: {error}")))?;
     if found.is_empty() { Err(wrong("no certificate in it".to_owned())) } else { Ok(found) }
 }
@@ -147,4 +147,62 @@ fn clients(
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
     verifier.map(|verifier| verifier as _).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn write(files: &TlsFiles) {
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::default().self_signed(&key).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        std::fs::write(&files.cert, cert.pem()).unwrap();
+    }
+
+    fn files(folder: &Path) -> TlsFiles {
+        TlsFiles { cert: folder.join("c.pem"), key: folder.join("k.pem"), client_ca: None }
+    }
+
+    fn age(files: &TlsFiles, seconds: u64) {
+        let file = std::fs::File::open(&files.cert).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_change_are_read_again_and_nonsense_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files(folder.path());
+        write(&files);
+        age(&files, 1);
+        let tls = Tls::load(files.clone()).unwrap();
+        let first = tls.config();
+        std::fs::write(&files.cert, "nonsense").unwrap();
+        age(&files, 2);
+        tokio::time::advance(LOOK).await;
+        assert!(Arc::ptr_eq(&first, &tls.config()));
+        write(&files);
+        age(&files, 3);
+        assert!(Arc::ptr_eq(&first, &tls.config()), "it was looked at just now");
+        tokio::time::advance(LOOK).await;
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, other) =
+            (files(folder.path()), TlsFiles { key: folder.path().join("o.pem"), ..files(folder.path()) });
+        let error = || Tls::load(files.clone()).unwrap_err().to_string();
+        assert!(error().contains("k.pem: no private key in PEM"), "{}", error());
+        write(&files);
+        std::fs::write(&files.cert, "").unwrap();
+        assert!(error().ends_with("c.pem: no certificate in it"), "{}", error());
+        write(&files);
+        std::fs::write(&other.key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let error = Tls::load(other).unwrap_err().to_string();
+        assert!(error.contains("o.pem: "), "{error}");
+    }
 }
