@@ -426,6 +426,8 @@ async fn tokens_are_made_shown_once_listed_and_revoked() {
 
     let ann =
         text(&place.run(&["token", "create", "ann", "--role", "operator", "--dir", "quiver-data"]).stdout);
+    let own = place.json(&["token", "list", "--dir", "quiver-data", "--json"]);
+    assert_eq!((&own["tokens"][0]["name"], &own["tokens"][0]["role"]), (&"ann".into(), &"operator".into()));
     let world = World::start(place, |_| {}).await;
     let run = |token: &str, args: &[&str]| -> Output {
         let args = [args, &["--coordinator", &world.url]].concat();
