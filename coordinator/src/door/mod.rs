@@ -24,6 +24,8 @@ use connection::Io;
 
 /// The wait after a connection could not be taken, such as while the process has no more file handles.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to read why it is shut out.
+const PARTING: Duration = Duration::from_secs(1);
 /// How clients of this port begin: HTTP/2, and HTTP/1 for pages.
 const GREETINGS: [&[u8]; 3] = [b"PRI ", b"GET ", b"HEAD"];
 
@@ -149,7 +151,7 @@ async fn part(mut stream: TcpStream) {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
-    if let Err(error) = heard.await {
+    if let Ok(Err(error)) = timeout(PARTING, heard).await {
         tracing::debug!(%error, "a client that is shut out is gone");
     }
 }
