@@ -6,6 +6,7 @@ pub mod config;
 mod door;
 pub mod embedded;
 pub mod loops;
+pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod plan;

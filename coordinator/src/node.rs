@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker_artifacts::{ArtifactError, Artifacts};
 
-use crate::access::{Access, Refusals};
+use crate::access::Access;
 use crate::config::{Settings, SettingsError};
 use crate::door::{Door, Limits, Tls, TlsError};
 use crate::loops::{ServeError, Serving, serve};
+use crate::metrics::Metrics;
 use crate::plan::ManifestPlanner;
 use crate::reign::{Clocks, reign};
 use crate::server;
@@ -63,6 +64,7 @@ pub struct Node {
     clocks: Clocks,
     artifacts: Artifacts,
     settings: server::Settings,
+    metrics: Arc<Metrics>,
 }
 
 impl Node {
@@ -82,10 +84,10 @@ impl Node {
         let address = listener.local_addr().map_err(listening)?;
         let table = Table::open(settings, address).await?;
         let artifacts = Artifacts::open(&settings.store())?;
-        let refusals = Arc::<Refusals>::default();
+        let metrics = Arc::<Metrics>::default();
         let limits = Limits { connections: settings.max_connections, greeting: settings.handshake_timeout };
         Ok(Self {
-            door: Door::new(listener, tls, limits, Arc::clone(&refusals)),
+            door: Door::new(listener, tls, limits, Arc::clone(&metrics)),
             address,
             table,
             clocks: Clocks { ttl: settings.leader_ttl },
@@ -93,16 +95,16 @@ impl Node {
                 policy: settings.policy(),
                 access,
                 calls_per_second: settings.calls_per_second,
-                refusals,
                 ..server::Settings::new(artifacts.url())
             },
             artifacts,
+            metrics,
         })
     }
 
-    /// What this coordinator has refused so far.
-    pub fn refusals(&self) -> &Arc<Refusals> {
-        &self.settings.refusals
+    /// What it counts and measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Where it listens.
@@ -115,16 +117,18 @@ impl Node {
     /// # Errors
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { door, table, clocks, artifacts, settings, .. } = self;
+        let Self { door, table, clocks, artifacts, settings, metrics, .. } = self;
         let policy = settings.policy;
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
             clock: Arc::new(SystemClock::default()),
             settings: settings.clone(),
+            metrics: Arc::clone(&metrics),
         };
         match table {
             Table::File(store) => {
+                let store = Arc::new(store.observed(Arc::clone(&metrics) as _));
                 let served = serve(door.incoming(), serving(Arc::clone(&store) as _), shutdown).await;
                 if let Some(store) = Arc::into_inner(store) {
                     store.close().await;
@@ -132,7 +136,7 @@ impl Node {
                 Ok(served?)
             }
             Table::Cluster(leadership) => {
-                Ok(reign(door, leadership, clocks, policy, serving, shutdown).await?)
+                Ok(reign(door, leadership, clocks, policy, serving, &metrics, shutdown).await?)
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::config::{Database, Settings, SettingsError};
 /// An opened table.
 pub(crate) enum Table {
     /// In a file that this process owns.
-    File(Arc<SqlStore>),
+    File(SqlStore),
     /// In a database that it may have to share.
     Cluster(Arc<Leadership>),
 }
@@ -34,7 +34,7 @@ impl Table {
     /// Opens the table of a coordinator that listens at an address.
     pub(crate) async fn open(settings: &Settings, listening: SocketAddr) -> Result<Self, TableError> {
         Ok(match settings.database()? {
-            Database::File(path) => Self::File(Arc::new(SqlStore::sqlite(&path, settings.policy()).await?)),
+            Database::File(path) => Self::File(SqlStore::sqlite(&path, settings.policy()).await?),
             Database::Postgres(url) => {
                 let (holder, address) = (Uuid::now_v7().to_string(), settings.address(listening));
                 Self::Cluster(Leadership::open(&url, holder, address, settings.leader_ttl).await?)
@@ -44,7 +44,15 @@ impl Table {
 }
 
 /// A table in this process's own hands, for as long as one command takes.
-pub struct OwnTable(Table, Arc<dyn Store>);
+pub struct OwnTable {
+    store: Arc<dyn Store>,
+    kind: Kind,
+}
+
+enum Kind {
+    File(Arc<SqlStore>),
+    Cluster(Arc<Leadership>),
+}
 
 impl OwnTable {
     /// Opens the table of the settings. No coordinator may run on it meanwhile.
@@ -52,22 +60,23 @@ impl OwnTable {
     /// # Errors
     /// When one does, or the table cannot be reached.
     pub async fn take(settings: &Settings) -> Result<Self, TableError> {
-        let table = Table::open(settings, settings.listen).await?;
-        let store: Arc<dyn Store> = match &table {
-            Table::File(store) => Arc::clone(store) as _,
+        Ok(match Table::open(settings, settings.listen).await? {
+            Table::File(store) => {
+                let store = Arc::new(store);
+                Self { store: Arc::clone(&store) as _, kind: Kind::File(store) }
+            }
             Table::Cluster(leadership) => {
                 if leadership.try_lead().await?.is_none() {
                     return Err(TableError::Led(leadership.leader().await?.address));
                 }
-                Arc::new(leadership.store(settings.policy()))
+                Self { store: Arc::new(leadership.store(settings.policy())), kind: Kind::Cluster(leadership) }
             }
-        };
-        Ok(Self(table, store))
+        })
     }
 
     /// The table.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.1
+        &self.store
     }
 
     /// Gives the table back.
@@ -75,16 +84,16 @@ impl OwnTable {
     /// # Errors
     /// When the database fails; a coordinator then waits for the end of this reign.
     pub async fn give_back(self) -> Result<(), TableError> {
-        let Self(table, store) = self;
+        let Self { store, kind } = self;
         drop(store);
-        match table {
-            Table::File(store) => {
+        match kind {
+            Kind::File(store) => {
                 if let Some(store) = Arc::into_inner(store) {
                     store.close().await;
                 }
                 Ok(())
             }
-            Table::Cluster(leadership) => Ok(leadership.step_down().await?),
+            Kind::Cluster(leadership) => Ok(leadership.step_down().await?),
         }
     }
 }

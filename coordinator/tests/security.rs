@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{MANIFEST, Place, text};
+use coordinator::access::Cause;
 use coordinator::access::token::hash;
-use coordinator::access::{Cause, Refusals};
 use coordinator::config::Settings;
+use coordinator::metrics::Metrics;
 use coordinator::node::{Node, NodeError, Reach};
 use coordinator::table::OwnTable;
 use coordinator_core::time::Micros;
@@ -70,7 +71,7 @@ impl Authority {
 struct World {
     place: Place,
     url: String,
-    refusals: Arc<Refusals>,
+    metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     serving: JoinHandle<Result<(), NodeError>>,
 }
@@ -118,9 +119,9 @@ impl World {
         let node = Node::open(&settings, Reach::Others).await.unwrap();
         let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", node.address());
-        let (refusals, shutdown) = (Arc::clone(node.refusals()), CancellationToken::new());
+        let (metrics, shutdown) = (Arc::clone(node.metrics()), CancellationToken::new());
         let serving = tokio::spawn(node.serve(shutdown.clone()));
-        Self { place, url, refusals, shutdown, serving }
+        Self { place, url, metrics, shutdown, serving }
     }
 
     /// Calls with a token, or without.
@@ -155,15 +156,15 @@ impl World {
 
     /// Does something that must be refused, for one cause, with nothing changed.
     async fn refuses<T>(&self, cause: Cause, attempt: impl Future<Output = T>) -> T {
-        let (dump, before) = (self.dump(), self.refusals.of(cause));
+        let (dump, before) = (self.dump(), self.metrics.refusals(cause));
         let answer = attempt.await;
         let counted = async {
-            while self.refusals.of(cause) == before {
+            while self.metrics.refusals(cause) == before {
                 tokio::task::yield_now().await;
             }
         };
         timeout(LONG, counted).await.unwrap_or_else(|_| panic!("no refusal for {cause:?} is counted"));
-        assert_eq!(self.refusals.of(cause), before + 1);
+        assert_eq!(self.metrics.refusals(cause), before + 1);
         assert!(self.dump() == dump, "the table has changed");
         answer
     }

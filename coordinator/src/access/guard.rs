@@ -19,8 +19,9 @@ use proto_kit::human;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 
+use super::cause::Cause;
 use super::pace::Pace;
-use super::refusals::Cause;
+
 use super::rights::{Right, right};
 use super::token;
 use crate::server::{Context, by_store};
@@ -63,20 +64,20 @@ pub(crate) struct Guard {
 
 /// Lets a call pass or refuses it.
 pub(crate) async fn guarded(State(guard): State<Arc<Guard>>, call: Request, next: Next) -> Response {
-    let refusals = Arc::clone(&guard.context.settings.refusals);
+    let metrics = Arc::clone(&guard.context.metrics);
     let (call, body) = call.into_parts();
     let is_grpc =
         call.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if let Err(Refused { cause, status }) = guard.admit(&call).await {
         tracing::warn!(path = call.uri.path(), address = ?address(&call), why = status.message(), "a call is refused");
         if let Some(cause) = cause {
-            refusals.count(cause);
+            metrics.refused(cause);
         }
         return if is_grpc { status.into_http() } else { page(&status) };
     }
     let response = next.run(Request::from_parts(call, body)).await;
     if let Some(cause) = response.extensions().get::<Status>().and_then(Cause::of) {
-        refusals.count(cause);
+        metrics.refused(cause);
     }
     response
 }

@@ -1,14 +1,14 @@
 //! Who may call what: bearer tokens with roles, limits of rates, and a count of everything that is refused.
 
+mod cause;
 mod guard;
 mod holders;
 mod pace;
-mod refusals;
 mod rights;
 pub mod token;
 
+pub use cause::Cause;
 pub use guard::Access;
-pub use refusals::{Cause, Refusals};
 
 pub(crate) use guard::{Guard, guarded};
 pub(crate) use holders::Holders;

@@ -19,7 +19,8 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use connection::Connection;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
 
-use crate::access::{Cause, Refusals};
+use crate::access::Cause;
+use crate::metrics::Metrics;
 use connection::Io;
 
 /// The wait after a connection could not be taken, such as while the process has no more file handles.
@@ -35,7 +36,7 @@ pub(crate) struct Door {
     tls: Option<Tls>,
     places: Arc<Semaphore>,
     greeting: Duration,
-    refusals: Arc<Refusals>,
+    metrics: Arc<Metrics>,
 }
 
 /// What a door lets in.
@@ -58,10 +59,10 @@ impl Door {
         listener: TcpListener,
         tls: Option<Tls>,
         limits: Limits,
-        refusals: Arc<Refusals>,
+        metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { listener, tls, places, greeting: limits.greeting, refusals })
+        Arc::new(Self { listener, tls, places, greeting: limits.greeting, metrics })
     }
 
     /// The connections that have greeted. One that is slow delays no other.
@@ -141,7 +142,7 @@ impl Door {
 
     fn shut_out(&self, peer: SocketAddr, ShutOut { cause, why }: &ShutOut) {
         tracing::warn!(%peer, why, "a connection is refused");
-        self.refusals.count(*cause);
+        self.metrics.refused(*cause);
     }
 }
 

@@ -19,7 +19,8 @@ use tonic::Status;
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
-use crate::access::{Access, Holders, Refusals};
+use crate::access::{Access, Holders};
+use crate::metrics::Metrics;
 
 /// How a coordinator serves.
 #[derive(Clone, Debug)]
@@ -36,8 +37,6 @@ pub struct Settings {
     pub access: Access,
     /// Calls that one caller may make in a second; 0 is no limit.
     pub calls_per_second: u32,
-    /// Counts what is refused.
-    pub refusals: Arc<Refusals>,
 }
 
 impl Settings {
@@ -50,7 +49,6 @@ impl Settings {
             tick: Duration::from_millis(500),
             access: Access::Open,
             calls_per_second: 0,
-            refusals: Arc::default(),
         }
     }
 }
@@ -60,6 +58,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
     pub(crate) batches: Batches,
@@ -77,6 +76,7 @@ impl Context {
         planner: Arc<dyn Planner>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> (Self, Workers) {
         let (batches, workers) = Batches::new();
@@ -86,6 +86,7 @@ impl Context {
             store,
             planner,
             settings,
+            metrics,
             serving_since: Micros(clock.now_micros()),
             shutdown,
             started: clock.monotonic(),

@@ -1,7 +1,5 @@
 //! What was refused, by cause: `quiver_refused_total{reason}`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use proto::error::Reason;
 use tonic::{Code, Status};
 
@@ -12,9 +10,6 @@ macro_rules! causes {
         pub enum Cause { $($(#[$doc])* $variant),+ }
 
         impl Cause {
-            /// Every cause.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
             /// The label of the counter.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -25,41 +20,41 @@ macro_rules! causes {
 
 causes! {
     /// A call without a token that needs one.
-    NoToken = "no_token",
+    NoToken = "NO_TOKEN",
     /// A token that the table does not know.
-    UnknownToken = "unknown_token",
+    UnknownToken = "UNKNOWN_TOKEN",
     /// A token whose time is over.
-    ExpiredToken = "expired_token",
+    ExpiredToken = "EXPIRED_TOKEN",
     /// A token that was revoked.
-    RevokedToken = "revoked_token",
+    RevokedToken = "REVOKED_TOKEN",
     /// A token of too small a role.
-    Role = "role",
+    Role = "ROLE",
     /// A path that is nobody's.
-    UnknownCall = "unknown_call",
+    UnknownCall = "UNKNOWN_CALL",
     /// More calls than one caller may make.
-    Rate = "rate",
+    Rate = "RATE",
     /// More connections than are served.
-    Connections = "connections",
+    Connections = "CONNECTIONS",
     /// A TLS handshake that failed, was too slow, or showed no certificate that is trusted.
-    Handshake = "handshake",
+    Handshake = "HANDSHAKE",
     /// Bytes that no client of this port sends.
-    Garbage = "garbage",
+    Garbage = "GARBAGE",
     /// A message above the limit.
-    Oversized = "oversized",
+    Oversized = "OVERSIZED",
     /// A message that makes no sense.
-    Invalid = "invalid",
+    Invalid = "INVALID",
     /// A worker of another version.
-    Version = "version",
+    Version = "VERSION",
     /// A write of an attempt that is no longer its job's newest.
-    StaleAttempt = "stale_attempt",
+    StaleAttempt = "STALE_ATTEMPT",
     /// A write of another reign.
-    StaleTerm = "stale_term",
+    StaleTerm = "STALE_TERM",
     /// A call of a session that has ended.
-    SessionLost = "session_lost",
+    SessionLost = "SESSION_LOST",
     /// A call of a worker whose place is taken.
-    Superseded = "superseded",
+    Superseded = "SUPERSEDED",
     /// A commit that names what is about to be deleted.
-    Condemned = "condemned",
+    Condemned = "CONDEMNED",
 }
 
 impl Cause {
@@ -78,44 +73,6 @@ impl Cause {
                 Code::InvalidArgument => Some(Self::Invalid),
                 _ => None,
             },
-        }
-    }
-}
-
-/// The counts, since this process began.
-#[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; Cause::ALL.len()]);
-
-impl Refusals {
-    /// Counts one.
-    pub(crate) fn count(&self, cause: Cause) {
-        self.0[cause as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The count of one cause.
-    pub fn of(&self, cause: Cause) -> u64 {
-        self.0[cause as usize].load(Ordering::Relaxed)
-    }
-
-    /// Every cause with its count.
-    pub fn snapshot(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
-        Cause::ALL.iter().map(|cause| (*cause, self.of(*cause)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_cause_has_its_own_count_and_name() {
-        let refusals = Refusals::default();
-        for (n, cause) in Cause::ALL.iter().enumerate() {
-            (0..=n).for_each(|_| refusals.count(*cause));
-        }
-        for (n, (cause, count)) in refusals.snapshot().enumerate() {
-            assert_eq!((cause, count), (Cause::ALL[n], n as u64 + 1));
-            assert_eq!(Cause::ALL.iter().filter(|other| other.name() == cause.name()).count(), 1);
         }
     }
 }
