@@ -43,7 +43,17 @@ impl Planner for LinePlanner {
             let spec = JobSpec::Gate(GateSpec { gate: Gate::default(), seed: seed as u64 });
             let key = job_key(&spec, &inputs).unwrap();
             keys.insert(label.clone(), key);
-            jobs.push(PlannedJob { key, spec, label, inputs, fan: None, fan_limits: None, tokens: 10 });
+            jobs.push(PlannedJob {
+                key,
+                spec,
+                label,
+                inputs,
+                fan: None,
+                fan_limits: None,
+                coverage: false,
+                may_miss: 0,
+                tokens: 10,
+            });
         }
         Ok(Planned {
             name: request.file,

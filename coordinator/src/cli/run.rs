@@ -95,17 +95,11 @@ fn report(sweep: &v1::Sweep, settings: &Settings, json: bool) -> Result<(), Fail
         }
         print(&artifacts(sweep, Path::new(&settings.store())))?;
     }
+    let mut errors: Vec<String> = sweep.failures.iter().map(failure_line).collect();
     if sweep.state == SweepState::Succeeded.name() {
+        errors.iter().for_each(|waived| tell(waived));
         return Ok(());
     }
-    let mut errors: Vec<String> = sweep
-        .failures
-        .iter()
-        .map(|failure| {
-            let v1::Failure { stage, label, code, message, .. } = failure;
-            format!("{stage} {label}: {code}: {message}")
-        })
-        .collect();
     if errors.is_empty() {
         errors.push(format!("sweep {} is {}", sweep.name, sweep.state));
     }

@@ -15,8 +15,13 @@ impl Table {
     /// See [`crate::Store::submit`].
     pub(super) fn submit(&mut self, now: Micros, sweep: NewSweep) -> Result<Submitted> {
         let joinable = |s: &&Sweep| {
+            let waived = || s.counters.values().any(|stage| stage.contains_key(&JobState::Skipped));
             s.manifest_digest == sweep.manifest_digest
-                && matches!(s.row.state, SweepState::Running | SweepState::Succeeded)
+                && match s.row.state {
+                    SweepState::Running => true,
+                    SweepState::Succeeded => !waived(),
+                    SweepState::Failed | SweepState::Cancelled => false,
+                }
         };
         if let Some(found) = self.sweeps.values().rev().find(joinable) {
             return Ok(Submitted { sweep: found.row.id, joined: true });
@@ -33,8 +38,14 @@ impl Table {
         let mut members = Vec::new();
         for job in sweep.jobs {
             let stage = job.stage.clone();
+            let may_miss = job.may_miss;
             let job = match self.by_key.get(&job.key) {
-                Some(job) => *job,
+                Some(known) => {
+                    let known = *known;
+                    let row = self.job_mut(known)?;
+                    row.planned.may_miss = row.planned.may_miss.min(may_miss);
+                    known
+                }
                 None => self.insert_job(now, job, &sweep.owner, priority),
             };
             members.push((job, stage));
@@ -59,7 +70,7 @@ impl Table {
             row.priority = row.priority.max(priority);
         }
         self.give_fresh_budget(now, &known)?;
-        self.settle(now, id);
+        self.settle_all(now, BTreeSet::from([id]))?;
         Ok(Submitted { sweep: id, joined: false })
     }
 
@@ -131,7 +142,7 @@ impl Table {
         if selection.jobs.is_empty() {
             self.move_sweep(now, selection.sweep, SweepState::Cancelled);
         } else {
-            self.settle(now, selection.sweep);
+            self.settle_all(now, BTreeSet::from([selection.sweep]))?;
         }
         Ok(jobs.len() as u64)
     }
@@ -148,12 +159,16 @@ impl Table {
         Ok(changed)
     }
 
-    fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {
+    pub(super) fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {
         self.sweeps.get(&id).ok_or_else(|| StoreError::missing(format!("sweep {id}")))
     }
 
     /// The jobs of a sweep that a selection names.
-    fn selected<'a>(&'a self, sweep: &'a Sweep, selection: &'a Selection) -> impl Iterator<Item = &'a Job> {
+    pub(super) fn selected<'a>(
+        &'a self,
+        sweep: &'a Sweep,
+        selection: &'a Selection,
+    ) -> impl Iterator<Item = &'a Job> {
         let jobs = sweep.members.iter().filter_map(|(id, _)| self.jobs.get(id));
         jobs.filter(|job| selection.jobs.is_empty() || selection.jobs.contains(&job.id))
     }
@@ -180,24 +195,37 @@ impl Table {
         Ok(again.len() as u64)
     }
 
-    /// Ends the live sweeps that contain a job, as far as nothing in them can move any more.
-    pub(super) fn settle_all_with(&mut self, now: Micros, job: JobId) {
-        let sweeps = self.jobs.get(&job).map(|job| job.sweeps.clone()).unwrap_or_default();
-        for (sweep, _) in sweeps {
-            self.settle(now, sweep);
-        }
+    /// Ends the live sweeps that contain one of some jobs, as far as nothing in them can move any more.
+    pub(super) fn settle_all_with(&mut self, now: Micros, jobs: &BTreeSet<JobId>) -> Result<()> {
+        let sweeps = self.sweeps_with(jobs);
+        self.settle_all(now, sweeps)
     }
 
-    /// Ends a live sweep in which nothing can move any more.
-    fn settle(&mut self, now: Micros, id: SweepId) {
-        let Some(sweep) = self.sweeps.get(&id).filter(|s| s.row.state == SweepState::Running) else { return };
-        let mut all = Counters::new();
-        for (state, tally) in sweep.counters.values().flatten() {
-            all.entry(*state).or_default().jobs += tally.jobs;
+    fn sweeps_with(&self, jobs: &BTreeSet<JobId>) -> BTreeSet<SweepId> {
+        let jobs = jobs.iter().filter_map(|id| self.jobs.get(id));
+        jobs.flat_map(|job| job.sweeps.iter().map(|(sweep, _)| *sweep)).collect()
+    }
+
+    /// Ends those of some sweeps that live and in which nothing can move any more. What may be waived is waived before, and can move
+    /// others.
+    fn settle_all(&mut self, now: Micros, mut sweeps: BTreeSet<SweepId>) -> Result<()> {
+        while let Some(id) = sweeps.pop_first() {
+            let Some(sweep) = self.sweeps.get(&id).filter(|s| s.row.state == SweepState::Running) else {
+                continue;
+            };
+            let mut all = Counters::new();
+            for (state, tally) in sweep.counters.values().flatten() {
+                all.entry(*state).or_default().jobs += tally.jobs;
+            }
+            let state = state_of(&all);
+            let waived =
+                if state == SweepState::Failed { self.waive_lost(now, id)? } else { BTreeSet::new() };
+            if !waived.is_empty() {
+                sweeps.extend(self.sweeps_with(&waived));
+            } else if state.is_terminal() {
+                self.move_sweep(now, id, state);
+            }
         }
-        let state = state_of(&all);
-        if state.is_terminal() {
-            self.move_sweep(now, id, state);
-        }
+        Ok(())
     }
 }
