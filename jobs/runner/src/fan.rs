@@ -290,3 +290,13 @@ fn limits(start: &Start) -> Result<FanLimits, JobError> {
     serde_json::from_value(value)
         .map_err(|error| JobError::spec(format!("the fan limits cannot be read: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_halved_down_to_one_token() {
+        assert_eq!([0, 1, 6, 12, 63, 64, u32::MAX].map(|n| halved(4_096, n)), [4_096, 2_048, 64, 1, 1, 1, 1]);
+    }
+}

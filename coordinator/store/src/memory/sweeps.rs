@@ -35,19 +35,15 @@ impl Table {
         let id = SweepId(self.sweeps.len() as i64 + 1);
         let priority = sweep.priority;
         let known: BTreeSet<_> = planned.iter().filter_map(|key| self.by_key.get(key).copied()).collect();
-        let mut members = Vec::new();
+        let (mut members, mut allowed) = (Vec::new(), BTreeMap::new());
         for job in sweep.jobs {
             let stage = job.stage.clone();
             let may_miss = job.may_miss;
             let job = match self.by_key.get(&job.key) {
-                Some(known) => {
-                    let known = *known;
-                    let row = self.job_mut(known)?;
-                    row.planned.may_miss = row.planned.may_miss.min(may_miss);
-                    known
-                }
+                Some(known) => *known,
                 None => self.insert_job(now, job, &sweep.owner, priority),
             };
+            allowed.insert(job, may_miss);
             members.push((job, stage));
         }
         let row =
@@ -66,8 +62,11 @@ impl Table {
             self.join(id, job, stage)?;
         }
         for job in &known {
+            let shared = self.wanted_elsewhere(*job, id);
+            let may_miss = allowed.get(job).copied().unwrap_or_default();
             let row = self.job_mut(*job)?;
             row.priority = row.priority.max(priority);
+            row.planned.may_miss = if shared { row.planned.may_miss.min(may_miss) } else { may_miss };
         }
         self.give_fresh_budget(now, &known)?;
         self.settle_all(now, BTreeSet::from([id]))?;
@@ -126,13 +125,9 @@ impl Table {
         if sweep.row.state != SweepState::Running {
             return Ok(0);
         }
-        let needed_elsewhere = |job: &Job| {
-            let others = job.sweeps.iter().filter(|(id, _)| *id != selection.sweep);
-            others.filter_map(|(id, _)| self.sweeps.get(id)).any(|s| s.row.state == SweepState::Running)
-        };
         let chosen = self.selected(sweep, selection);
         let jobs: Vec<_> = chosen
-            .filter(|job| !job.state.is_terminal() && !needed_elsewhere(job))
+            .filter(|job| !job.state.is_terminal() && !self.wanted_elsewhere(job.id, selection.sweep))
             .map(|job| job.task())
             .collect();
         for task in &jobs {
@@ -157,6 +152,13 @@ impl Table {
             self.move_sweep(now, selection.sweep, SweepState::Running);
         }
         Ok(changed)
+    }
+
+    /// Whether another live sweep than this wants a job.
+    fn wanted_elsewhere(&self, job: JobId, sweep: SweepId) -> bool {
+        let sweeps = self.jobs.get(&job).into_iter().flat_map(|job| &job.sweeps);
+        let others = sweeps.filter(|(id, _)| *id != sweep).filter_map(|(id, _)| self.sweeps.get(id));
+        others.into_iter().any(|other| other.row.state == SweepState::Running)
     }
 
     pub(super) fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {

@@ -62,7 +62,7 @@ pub(super) async fn submit(
         .await?;
     let misses = sweep.jobs.iter().filter_map(|job| Some((known.get(&job.key)?.0, job.may_miss)));
     let misses: Vec<_> = misses.map(|(job, may_miss)| json!({ "job": job, "may_miss": may_miss })).collect();
-    query(tx.sql.jobs_limit_misses).bind(list(&misses)?).execute(&mut *tx.db).await?;
+    query(tx.sql.jobs_limit_misses).bind(list(&misses)?).bind(id.0).execute(&mut *tx.db).await?;
     give_fresh_budget(tx, at, policy, &joined).await?;
     settle_all(tx, at, BTreeSet::from([id])).await?;
     Ok(Submitted { sweep: id, joined: false })
