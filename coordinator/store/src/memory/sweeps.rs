@@ -157,8 +157,8 @@ impl Table {
     /// Whether another live sweep than this wants a job.
     fn wanted_elsewhere(&self, job: JobId, sweep: SweepId) -> bool {
         let sweeps = self.jobs.get(&job).into_iter().flat_map(|job| &job.sweeps);
-        let others = sweeps.filter(|(id, _)| *id != sweep).filter_map(|(id, _)| self.sweeps.get(id));
-        others.into_iter().any(|other| other.row.state == SweepState::Running)
+        let mut others = sweeps.filter(|(id, _)| *id != sweep).filter_map(|(id, _)| self.sweeps.get(id));
+        others.any(|other| other.row.state == SweepState::Running)
     }
 
     pub(super) fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {

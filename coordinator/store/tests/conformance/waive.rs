@@ -131,6 +131,6 @@ conformance! {
         assert_eq!(store.retry(at(7), some(first, &[3])).await.unwrap(), 1);
         let offers = store.claim_one(at(8), claim(worker, None, 8)).await.unwrap();
         store.commit(at(9), worker, offers[0].task, completion(3)).await.unwrap();
-        assert_eq!(state(store, first).await, SweepState::Failed, "of all that share job 4, the least counts");
+        assert_eq!(state(store, first).await, SweepState::Failed, "job 4 was planned anew since, to miss nothing");
     }
 }
