@@ -12,7 +12,7 @@ use super::follow::{follow, is_over};
 use super::{CoordinatorArgs, Failure, manifest_file, signal};
 use crate::config::{Flags, Settings};
 use crate::embedded::Embedded;
-use crate::output::{print, print_json, score_table, tell, view};
+use crate::output::{failure_line, print, print_json, score_table, tell, view};
 
 /// What `run` takes.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use proto::v1::StatusRequest;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure};
-use crate::output::{print, print_json, score_table, sweeps_table, tell, view, workers_table};
+use crate::output::{failure_line, print, print_json, score_table, sweeps_table, tell, view, workers_table};
 
 /// What `status` takes.
 #[derive(Debug, Args)]
