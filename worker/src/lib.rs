@@ -19,6 +19,7 @@ mod node;
 mod offer;
 mod outbox;
 mod process;
+mod route;
 mod run;
 mod session;
 mod size;
