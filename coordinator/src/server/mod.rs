@@ -8,6 +8,7 @@ mod encode;
 mod fleet;
 mod operator;
 pub mod planner;
+pub(crate) mod probe;
 mod refuse;
 mod select;
 mod submit;

@@ -28,7 +28,7 @@ use crate::error::{Result, StoreError};
 use crate::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, WorkerView,
+    TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
@@ -216,6 +216,10 @@ impl Store for MemoryStore {
 
     async fn facts(&self) -> Result<Vec<JobFacts>> {
         Ok(self.read().facts())
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        Ok(self.read().totals())
     }
 
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {

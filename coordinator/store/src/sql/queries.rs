@@ -110,6 +110,8 @@ queries! {
     token_insert,
     token_revoke,
     tokens,
+    totals,
+    totals_jobs,
     waiting,
     worker_drain,
     worker_find,

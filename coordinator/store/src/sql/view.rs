@@ -18,7 +18,7 @@ use super::sessions::takes_none;
 use crate::error::{Result, StoreError};
 use crate::model::{
     EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
-    SweepView, WorkerState, WorkerView,
+    SweepView, Totals, WorkerState, WorkerView,
 };
 
 /// See [`crate::Store::find_sweep`].
@@ -207,6 +207,22 @@ pub(super) async fn facts(tx: &mut Tx<'_>) -> Result<Vec<JobFacts>> {
         })
     };
     query(tx.sql.facts).fetch_all(&mut *tx.db).await?.iter().map(facts).collect()
+}
+
+/// See [`crate::Store::totals`].
+pub(super) async fn totals(tx: &mut Tx<'_>) -> Result<Totals> {
+    let jobs = query(tx.sql.totals_jobs).fetch_all(&mut *tx.db).await?;
+    let row = query(tx.sql.totals).fetch_one(&mut *tx.db).await?;
+    Ok(Totals {
+        jobs: jobs
+            .iter()
+            .map(|row| Ok((parse(row, "state")?, count(row, "jobs")?)))
+            .collect::<Result<_>>()?,
+        workers: count(&row, "workers")?,
+        lanes: count(&row, "lanes")?,
+        busy: count(&row, "busy")?,
+        events: count(&row, "events")?,
+    })
 }
 
 /// See [`crate::Store::events`].
