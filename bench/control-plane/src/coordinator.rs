@@ -34,8 +34,9 @@ impl Coordinator {
     /// Starts one on a port and waits until it listens; it may stand by.
     pub(crate) async fn launch(database: &Database, port: u16) -> Result<Self> {
         let mut command = Command::new(program("coordinator")?);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--open", "--log", "warn"]);
         command.args(["--database", &database.address(), "--dir"]).arg(database.folder());
+        command.env("QUIVER_CALLS_PER_SECOND", "0");
         let mut process = clean(&mut command).stderr(Stdio::piped()).spawn()?;
         let stderr = process.stderr.take().context("the coordinator has no standard error")?;
         let mut lines = BufReader::new(stderr).lines();

@@ -42,7 +42,7 @@ impl Worker {
             name: name.to_owned(),
             incarnation: "1".to_owned(),
             host: name.to_owned(),
-            version: "0".to_owned(),
+            version: proto::version::OWN.to_owned(),
             lanes: vec![v1::Lane { id: 0, device: "cpu".to_owned() }],
             held: Vec::new(),
             draining: false,

@@ -39,6 +39,7 @@ pub(super) const RIGHTS: &[(&str, Right)] = &[
     ("/quiver.v1.Operator/Status", Needs(Viewer)),
     ("/quiver.v1.Operator/Submit", Needs(Operator)),
     ("/quiver.v1.Operator/Tokens", Needs(Operator)),
+    ("/quiver.v1.Operator/Waive", Needs(Operator)),
     ("/quiver.v1.Operator/Watch", Needs(Viewer)),
     ("/readyz", Anyone),
 ];
