@@ -14,7 +14,6 @@ use coordinator::server::planner::{PlanError, PlanRequest, Planned, Planner};
 use coordinator_core::policy::Policy;
 use coordinator_store::SqlStore;
 use jobs_spec::job::{GateSpec, Input, JobSpec, PlannedJob};
-use jobs_spec::key::job_key;
 use jobs_spec::manifest::Gate;
 use proto::error::Reason;
 use proto::id::{Digest, JobKey};
@@ -44,19 +43,9 @@ impl Planner for LinePlanner {
                 words.next().ok_or_else(|| PlanError::Invalid(format!("{}:{seed}: empty", request.file)))?;
             let inputs: BTreeMap<_, _> = words.map(|need| (need.clone(), Input::Job(keys[&need]))).collect();
             let spec = JobSpec::Gate(GateSpec { gate: Gate::default(), seed: seed as u64 });
-            let key = job_key(&spec, &inputs).unwrap();
-            keys.insert(label.clone(), key);
-            jobs.push(PlannedJob {
-                key,
-                spec,
-                label,
-                inputs,
-                fan: None,
-                fan_limits: None,
-                coverage: false,
-                may_miss: 0,
-                tokens: 10,
-            });
+            let job = PlannedJob::new(spec, label.clone(), inputs, 10).unwrap();
+            keys.insert(label, job.key);
+            jobs.push(job);
         }
         Ok(Planned {
             name: request.file,
