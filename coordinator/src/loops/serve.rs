@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use worker_artifacts::Artifacts;
 
-use super::{every, expire, progress, promote, stall};
+use super::{every, expire, lift, progress, promote, stall};
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings};
 
@@ -28,6 +29,8 @@ pub struct Serving {
     pub store: Arc<dyn Store>,
     /// Expands manifests.
     pub planner: Arc<dyn Planner>,
+    /// The object store.
+    pub artifacts: Artifacts,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How it serves.
@@ -49,10 +52,10 @@ pub async fn serve<Io>(
 where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let Serving { store, planner, clock, settings } = serving;
+    let Serving { store, planner, artifacts, clock, settings } = serving;
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
-    let (context, batches) = Context::new(store, planner, clock, settings, shutdown.clone());
+    let (context, batches) = Context::new(store, planner, artifacts, clock, settings, shutdown.clone());
     let context = Arc::new(context);
     let fleet = FleetServer::new(FleetService(Arc::clone(&context)));
     let operator = OperatorServer::new(OperatorService(Arc::clone(&context)));
@@ -73,10 +76,11 @@ where
         served
     };
     let (tick, flush) = (context.settings.tick, context.settings.progress_flush);
-    let (served, (), (), (), ()) = tokio::join!(
+    let (served, (), (), (), (), ()) = tokio::join!(
         server,
         every(tick, shutdown.clone(), || expire::expire(&context)),
         every(flush, shutdown.clone(), || stall::stall(&context)),
+        every(flush, shutdown.clone(), || lift::lift(&context)),
         every(tick, shutdown.clone(), || promote::promote(&context)),
         every(flush, shutdown.clone(), || progress::flush(&context)),
     );

@@ -15,10 +15,12 @@ use proto_kit::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use worker_artifacts::Artifacts;
 
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
+use crate::garbage::Turns;
 
 /// How a coordinator serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ impl Settings {
 pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) settings: Settings,
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
@@ -64,6 +68,7 @@ impl Context {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         planner: Arc<dyn Planner>,
+        artifacts: Artifacts,
         clock: Arc<dyn Clock>,
         settings: Settings,
         shutdown: CancellationToken,
@@ -73,6 +78,8 @@ impl Context {
             batches,
             store,
             planner,
+            artifacts,
+            turns: Arc::default(),
             settings,
             serving_since: Micros(clock.now_micros()),
             shutdown,

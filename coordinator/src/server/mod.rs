@@ -5,11 +5,13 @@ mod context;
 mod decode;
 mod encode;
 mod fleet;
+mod logs;
 mod operator;
 pub mod planner;
 mod refuse;
 mod select;
 mod submit;
+mod upkeep;
 
 pub use context::Settings;
 pub use submit::preview;

@@ -35,6 +35,7 @@ enum Call {
     Drain(u8, bool),
     Quota(Option<u64>),
     Condemn(u8, bool),
+    Absolve(i64),
 }
 
 /// The sweeps that may be asked for: they overlap.
@@ -71,6 +72,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (0..2u8, any::<bool>()).prop_map(|(name, on)| Call::Drain(name, on)),
         1 => proptest::option::of(0..2u64).prop_map(Call::Quota),
         1 => (0..4u8, any::<bool>()).prop_map(|(n, on)| Call::Condemn(n, on)),
+        1 => (0..2_000i64).prop_map(Call::Absolve),
         2 => Just(Call::Promote),
     ]
 }
@@ -95,7 +97,8 @@ impl Call {
             | Self::Promote
             | Self::Drain(..)
             | Self::Quota(_)
-            | Self::Condemn(..) => self,
+            | Self::Condemn(..)
+            | Self::Absolve(_) => self,
         }
     }
 }
@@ -155,6 +158,7 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
         }
         Call::Quota(lanes) => text(store.set_quota(at, "me", lanes).await),
         Call::Condemn(n, true) => text(store.condemn(at, vec![digest(n)]).await),
+        Call::Absolve(before) => text(store.absolve_before(at, Micros(before)).await),
         Call::Condemn(n, false) => text(store.absolve(at, vec![digest(n)]).await),
     }
 }
@@ -168,10 +172,13 @@ async fn picture(store: &dyn Store, facts: &[JobFacts]) -> String {
         shown += &format!("{:?}\n{jobs:?}\n", store.sweep(row.id).await.unwrap());
     }
     for job in facts {
-        shown += &format!("{:?}\n", store.situation(job.id).await.unwrap());
+        let (newest, situation) =
+            (store.newest(job.id).await.unwrap(), store.situation(job.id).await.unwrap());
+        shown += &format!("{newest:?}\n{situation:?}\n");
     }
     let (roots, quotas) = (store.roots().await.unwrap(), store.quotas().await.unwrap());
-    shown += &format!("{roots:?}\n{quotas:?}\n{:?}\n", store.condemned().await.unwrap());
+    let (artifacts, condemned) = (store.artifacts(None).await.unwrap(), store.condemned().await.unwrap());
+    shown += &format!("{roots:?}\n{artifacts:?}\n{quotas:?}\n{condemned:?}\n");
     shown
 }
 

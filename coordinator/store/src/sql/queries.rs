@@ -26,6 +26,8 @@ macro_rules! queries {
 
 queries! {
     absolve,
+    absolve_before,
+    artifacts,
     artifacts_insert,
     attempt_facts,
     attempt_revive,
@@ -67,6 +69,7 @@ queries! {
     lane_held,
     lanes_live,
     needs_met,
+    newest,
     offer_checkpoints,
     offer_inputs,
     offers,
