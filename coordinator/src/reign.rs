@@ -9,11 +9,11 @@ use std::time::Duration;
 use coordinator_core::policy::Policy;
 use coordinator_store::{Leadership, Store, StoreError};
 use futures::Stream;
+use proto::error::StandsBy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -100,7 +100,7 @@ async fn stand_by(
     let standing_by = shutdown.child_token();
     let answer = move || {
         let leader = known.borrow().clone();
-        async move { Status::unavailable(standing_by_for(&leader)).into_http::<axum::body::Body>() }
+        async move { StandsBy { leader }.refusal().into_http::<axum::body::Body>() }
     };
     let server = Server::builder()
         .add_routes(Routes::from(axum::Router::new().fallback(answer)))
@@ -119,13 +119,6 @@ async fn stand_by(
     );
     served?;
     Ok(leads)
-}
-
-fn standing_by_for(leader: &str) -> String {
-    match leader {
-        "" => "this coordinator stands by, and nobody leads yet".to_owned(),
-        leader => format!("this coordinator stands by for the leader at {leader}"),
-    }
 }
 
 /// Waits until this coordinator leads.

@@ -45,8 +45,8 @@ struct Run {
 
 #[derive(Debug, clap::Args, Serialize)]
 struct Flags {
-    /// The coordinator's URL, such as http://127.0.0.1:7700.
-    #[arg(long)]
+    /// The coordinator's address, such as http://127.0.0.1:7700; several, separated by commas, where some stand by.
+    #[arg(long, value_name = "URL")]
     coordinator: Option<String>,
     /// A device to drive: `cpu` or `cuda:N`. Repeat it for several.
     #[arg(long)]

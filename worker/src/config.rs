@@ -14,7 +14,7 @@ use crate::size::Size;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// The coordinator's URL.
+    /// The coordinator's address; several with commas between.
     pub coordinator: String,
     /// Devices to drive, one lane each.
     pub device: Vec<String>,

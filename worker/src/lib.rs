@@ -20,6 +20,7 @@ mod node;
 mod offer;
 mod outbox;
 mod process;
+mod route;
 mod run;
 mod session;
 mod size;

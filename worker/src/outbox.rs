@@ -261,7 +261,7 @@ impl Node {
                     self.session.lost(ticket)
                 }
                 Err(CallError::Refused(Reason::Condemned, why)) => return Err(GaveUp::Condemned(why)),
-                Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
+                Err(error @ CallError::Unreachable(_)) => tracing::debug!(%error, "a delivery waits"),
             }
             tokio::select! {
                 biased;

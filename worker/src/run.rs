@@ -162,7 +162,7 @@ impl Worker {
             *seed,
         );
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1), *seed);
-        let unreachable = |error: &CallError| matches!(error, CallError::Unreachable { .. });
+        let unreachable = |error: &CallError| matches!(error, CallError::Unreachable(_));
         let registered = retry(backoff, settings.connect_timeout, unreachable, || session.register()).await?;
         let artifacts = (self.store)(&registered.store)?;
         let cache =

@@ -143,7 +143,7 @@ impl Session {
         loop {
             let state = *self.state.borrow();
             let renewed = self.renew(&state).await;
-            if !matches!(renewed, Err(CallError::Unreachable { .. })) {
+            if !matches!(renewed, Err(CallError::Unreachable(_))) {
                 contact = self.clock.monotonic();
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the coordinator is back");
@@ -163,7 +163,7 @@ impl Session {
                     }
                     backoff.delay()
                 }
-                Err(cause @ CallError::Unreachable { .. }) => {
+                Err(cause @ CallError::Unreachable(_)) => {
                     let away = self.clock.monotonic().saturating_sub(contact);
                     if away >= orphan_grace {
                         return Error::Orphaned { away, cause };

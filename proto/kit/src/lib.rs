@@ -1,5 +1,6 @@
 //! What coordinator and worker do alike: configuration layers, telemetry, retry, clocks.
 
+pub mod address;
 pub mod clock;
 pub mod config;
 pub mod host;

@@ -9,4 +9,5 @@ mod outage;
 mod prefetch;
 mod puppet;
 mod session;
+mod standby;
 mod world;
