@@ -5,6 +5,7 @@ pub mod config;
 pub mod embedded;
 pub mod garbage;
 pub mod loops;
+pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod plan;

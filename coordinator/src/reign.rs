@@ -18,6 +18,8 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::loops::{ServeError, Serving, serve};
+use crate::metrics::Metrics;
+use crate::server::probe;
 
 /// How a coordinator reigns.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +50,16 @@ pub(crate) async fn reign(
     clocks: Clocks,
     policy: Policy,
     serving: impl Fn(Arc<dyn Store>) -> Serving,
+    metrics: &Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     while !shutdown.is_cancelled() {
-        let Some(trusted_until) = stand_by(&listener, &leadership, clocks, &shutdown).await? else { break };
+        let stood_by = stand_by(&listener, &leadership, clocks, metrics, &shutdown).await?;
+        let Some(trusted_until) = stood_by else { break };
         let term = leadership.term();
         tracing::info!(%term, "leading");
         let reigning = shutdown.child_token();
-        let store: Arc<dyn Store> = Arc::new(leadership.store(policy));
+        let store: Arc<dyn Store> = Arc::new(leadership.store(policy).observed(Arc::clone(metrics) as _));
         let (served, ()) = tokio::join!(
             async {
                 let served = serve(incoming(&listener), serving(store), reigning.clone()).await;
@@ -94,6 +98,7 @@ async fn stand_by(
     listener: &Arc<TcpListener>,
     leadership: &Leadership,
     clocks: Clocks,
+    metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<Option<Instant>, ServeError> {
     let (leader, known) = watch::channel(String::new());
@@ -103,7 +108,8 @@ async fn stand_by(
         async move { StandsBy { leader }.refusal().into_http::<axum::body::Body>() }
     };
     let server = Server::builder()
-        .add_routes(Routes::from(axum::Router::new().fallback(answer)))
+        .accept_http1(true)
+        .add_routes(Routes::from(probe::routes(metrics).fallback(answer)))
         .serve_with_incoming_shutdown(incoming(listener), standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
@@ -112,7 +118,8 @@ async fn stand_by(
             served
         },
         async {
-            let leads = standing_by.run_until_cancelled(take_over(leadership, clocks, &leader)).await;
+            let lead = take_over(leadership, clocks, metrics, &leader);
+            let leads = standing_by.run_until_cancelled(lead).await;
             standing_by.cancel();
             leads
         },
@@ -122,10 +129,15 @@ async fn stand_by(
 }
 
 /// Waits until this coordinator leads.
-async fn take_over(leadership: &Leadership, clocks: Clocks, leader: &watch::Sender<String>) -> Instant {
+async fn take_over(
+    leadership: &Leadership,
+    clocks: Clocks,
+    metrics: &Metrics,
+    leader: &watch::Sender<String>,
+) -> Instant {
     loop {
         let asked = Instant::now();
-        match attempt(leadership, clocks).await {
+        match attempt(leadership, clocks, metrics).await {
             Ok(None) => return asked + clocks.trust(),
             Ok(Some((address, remaining))) => {
                 leader.send_replace(address);
@@ -145,7 +157,11 @@ async fn take_over(leadership: &Leadership, clocks: Clocks, leader: &watch::Send
 }
 
 /// Tries to lead. Tells who does, and for how long, where it does not succeed.
-async fn attempt(leadership: &Leadership, clocks: Clocks) -> Result<Option<(String, Duration)>, StoreError> {
+async fn attempt(
+    leadership: &Leadership,
+    clocks: Clocks,
+    metrics: &Metrics,
+) -> Result<Option<(String, Duration)>, StoreError> {
     let asked = async {
         if leadership.try_lead().await?.is_some() {
             return Ok(None);
@@ -153,7 +169,9 @@ async fn attempt(leadership: &Leadership, clocks: Clocks) -> Result<Option<(Stri
         let leader = leadership.leader().await?;
         Ok(Some((leader.address, leader.remaining)))
     };
-    timeout(clocks.ttl, asked).await.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
+    let asked = timeout(clocks.ttl, asked).await;
+    metrics.table_answers(matches!(asked, Ok(Ok(_))));
+    asked.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
 }
 
 /// Renews the reign; returns when it is over or can no longer be trusted.

@@ -16,4 +16,7 @@ pub const UPLOAD_TRUST: Duration = Duration::from_secs(300);
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("quiver.v1");
+
+    /// The path of every method, such as `/quiver.v1.Fleet/Register`.
+    pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -73,6 +74,9 @@ struct Flags {
     #[arg(long, value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "human::optional::serialize")]
     drain_grace: Option<Duration>,
+    /// Address at which monitors read this worker's figures, such as 127.0.0.1:7701.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
 /// Runs the command; an error becomes one line and a failing exit code.

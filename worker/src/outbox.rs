@@ -119,7 +119,7 @@ impl Node {
         };
         match self.publish(upload, tell).await {
             Ok(_) => {
-                self.metrics.checkpoints_recorded.add(1);
+                self.metrics.checkpoints_recorded.inc();
                 tracing::debug!(step, "checkpoint recorded");
             }
             Err(Unpublished::Unwanted(why)) => tracing::debug!(step, why, "checkpoint dropped"),
@@ -151,12 +151,12 @@ impl Node {
         };
         match self.publish(upload, tell).await {
             Ok((artifact, reply)) => {
-                self.metrics.jobs_committed.add(1);
+                self.metrics.jobs_committed.inc();
                 note_winner(&artifact, &reply);
                 Ok(())
             }
             Err(Unpublished::Unwanted(why)) => {
-                self.metrics.jobs_dropped.add(1);
+                self.metrics.jobs_dropped.inc();
                 tracing::info!(why, "the result is not wanted any more");
                 Ok(())
             }
@@ -177,15 +177,18 @@ impl Node {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), self.seed);
         let give_up = Instant::now() + CONDEMNED_PATIENCE;
         loop {
-            let late = Some(Instant::now() + UPLOAD_TRUST);
             let uploaded = async {
                 let _turn = self.uploads.acquire().await;
-                upload().await
+                let began = Instant::now();
+                let committed = upload().await?;
+                self.metrics.uploads.observe(began.elapsed().as_secs_f64());
+                Ok((began + UPLOAD_TRUST, committed))
             };
-            let committed = uploaded.await.map_err(|error| Unpublished::Failed(error.into()))?;
-            self.metrics.upload_bytes.add(committed.bytes);
+            let (late, committed) =
+                uploaded.await.map_err(|error: ArtifactError| Unpublished::Failed(error.into()))?;
+            self.metrics.upload_bytes.inc_by(committed.bytes);
             let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
-            match self.deliver(late, |ticket| tell(ticket, committed.clone())).await {
+            match self.deliver(Some(late), |ticket| tell(ticket, committed.clone())).await {
                 Ok(reply) => return Ok((committed.artifact, reply)),
                 Err(GaveUp::Unwanted(why)) => return Err(Unpublished::Unwanted(why)),
                 Err(GaveUp::Rejected(why)) => return failed(ErrorCode::Internal, why),
@@ -209,11 +212,11 @@ impl Node {
         match self.deliver(None, tell).await {
             Ok(_) => {
                 let ended = if released { &self.metrics.jobs_released } else { &self.metrics.jobs_failed };
-                ended.add(1);
+                ended.inc();
                 tracing::info!(%code, message, released, "attempt ended without a result");
             }
             Err(GaveUp::Unwanted(why)) => {
-                self.metrics.jobs_dropped.add(1);
+                self.metrics.jobs_dropped.inc();
                 tracing::info!(why, "nobody waits for the attempt's end");
             }
             Err(GaveUp::Rejected(why) | GaveUp::Condemned(why)) => {

@@ -21,6 +21,7 @@ use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
 use crate::garbage::Turns;
+use crate::metrics::Metrics;
 
 /// How a coordinator serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) artifacts: Artifacts,
     pub(crate) turns: Arc<Turns>,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
     pub(crate) batches: Batches,
@@ -71,6 +73,7 @@ impl Context {
         artifacts: Artifacts,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> (Self, Workers) {
         let (batches, workers) = Batches::new();
@@ -81,6 +84,7 @@ impl Context {
             artifacts,
             turns: Arc::default(),
             settings,
+            metrics,
             serving_since: Micros(clock.now_micros()),
             shutdown,
             started: clock.monotonic(),

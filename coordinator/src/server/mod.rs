@@ -8,6 +8,7 @@ mod fleet;
 mod logs;
 mod operator;
 pub mod planner;
+pub(crate) mod probe;
 mod refuse;
 mod select;
 mod submit;

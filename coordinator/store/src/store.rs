@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::model::{
     Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
     NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
-    SweepView, TokenView, Told, WorkerView,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 
 /// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
@@ -143,6 +143,9 @@ pub trait Store: Send + Sync {
 
     /// What [`coordinator_core::invariants`] checks, for every job. For tests and `check`: it reads the whole table.
     async fn facts(&self) -> Result<Vec<JobFacts>>;
+
+    /// What monitors show of the whole table. Its cost grows with sweeps, workers and held jobs, not with all jobs.
+    async fn totals(&self) -> Result<Totals>;
 
     /// The journal behind an entry, oldest first, at most `limit` entries.
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>>;

@@ -1,4 +1,4 @@
-//! What coordinator and worker do alike: configuration layers, telemetry, retry, clocks.
+//! What coordinator and worker do alike: configuration layers, telemetry, figures for monitors, retry, clocks.
 
 pub mod address;
 pub mod clock;
@@ -6,6 +6,7 @@ pub mod config;
 pub mod host;
 pub mod human;
 pub mod manual;
+pub mod monitor;
 pub mod offload;
 pub mod retry;
 pub mod telemetry;

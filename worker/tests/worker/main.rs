@@ -5,6 +5,7 @@ mod drain;
 mod fleet;
 mod hang;
 mod jobs;
+mod metrics;
 mod outage;
 mod prefetch;
 mod puppet;

@@ -27,7 +27,7 @@ use crate::error::{Result, StoreError};
 use crate::model::{
     Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
     NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
-    SweepView, TokenView, Told, WorkerView,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
@@ -225,6 +225,10 @@ impl Store for MemoryStore {
 
     async fn facts(&self) -> Result<Vec<JobFacts>> {
         Ok(self.read().facts())
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        Ok(self.read().totals())
     }
 
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {

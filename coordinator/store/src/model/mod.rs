@@ -13,7 +13,7 @@ pub use sweep::{NewInput, NewJob, NewSweep, Selection, Source, Submitted};
 pub use upkeep::{Bearer, NewToken, TokenView};
 pub use view::{
     ArtifactView, EventView, FailureView, HeldView, JobFilter, JobPage, JobView, Newest, ResultView,
-    StageView, SweepRow, SweepView, WorkerState, WorkerView,
+    StageView, SweepRow, SweepView, Totals, WorkerState, WorkerView,
 };
 
 use coordinator_core::time::Micros;

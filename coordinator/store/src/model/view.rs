@@ -1,5 +1,7 @@
 //! What the job table shows.
 
+use std::collections::BTreeMap;
+
 use coordinator_core::sweep::{Counters, Progress};
 use coordinator_core::time::Micros;
 use proto::error::ErrorCode;
@@ -221,6 +223,21 @@ pub struct Newest {
     pub attempt: Attempt,
     /// Where the job stands.
     pub state: JobState,
+}
+
+/// The whole table in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Jobs by state, summed over sweeps: one that several sweeps share counts in each of them.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// Workers whose lease holds.
+    pub workers: u64,
+    /// Their lanes.
+    pub lanes: u64,
+    /// Lanes that hold jobs.
+    pub busy: u64,
+    /// The newest entry of the journal; 0 before the first.
+    pub events: u64,
 }
 
 /// An entry of the journal.

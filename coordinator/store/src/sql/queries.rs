@@ -104,6 +104,8 @@ queries! {
     token_insert,
     token_revoke,
     tokens,
+    totals,
+    totals_jobs,
     worker_drain,
     worker_find,
     worker_host,

@@ -18,7 +18,7 @@ use super::sessions::takes_none;
 use crate::error::{Result, StoreError};
 use crate::model::{
     ArtifactView, EventView, FailureView, HeldView, JobFilter, JobPage, JobView, Newest, ResultView,
-    StageView, SweepRow, SweepView, WorkerState, WorkerView,
+    StageView, SweepRow, SweepView, Totals, WorkerState, WorkerView,
 };
 
 /// See [`crate::Store::find_sweep`].
@@ -235,6 +235,22 @@ pub(super) async fn artifacts(tx: &mut Tx<'_>, sweep: Option<SweepId>) -> Result
     };
     let rows = query(tx.sql.artifacts).bind(sweep.map(|sweep| sweep.0)).fetch_all(&mut *tx.db).await?;
     rows.iter().map(view).collect()
+}
+
+/// See [`crate::Store::totals`].
+pub(super) async fn totals(tx: &mut Tx<'_>) -> Result<Totals> {
+    let jobs = query(tx.sql.totals_jobs).fetch_all(&mut *tx.db).await?;
+    let row = query(tx.sql.totals).fetch_one(&mut *tx.db).await?;
+    Ok(Totals {
+        jobs: jobs
+            .iter()
+            .map(|row| Ok((parse(row, "state")?, count(row, "jobs")?)))
+            .collect::<Result<_>>()?,
+        workers: count(&row, "workers")?,
+        lanes: count(&row, "lanes")?,
+        busy: count(&row, "busy")?,
+        events: count(&row, "events")?,
+    })
 }
 
 /// See [`crate::Store::events`].
