@@ -65,6 +65,7 @@ impl World {
             fan: Some(hash_bytes(b"fan").digest),
             fan_limits: None,
             coverage: false,
+            may_miss: 0,
             tokens: 1,
         };
         let sweep = NewSweep {

@@ -1,6 +1,7 @@
 //! The gRPC services: transport only. They decode a call, hand it to the job table or the planner, and encode the answer.
 
 mod batch;
+mod change;
 mod context;
 mod decode;
 mod encode;

@@ -38,6 +38,10 @@ pub trait Store: Send + Sync {
     /// Gives failed, cancelled and waived jobs of a sweep a fresh budget and reopens the sweep. Returns how many jobs changed.
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64>;
 
+    /// Waives jobs of a sweep that no worker holds: what reads their results goes on without them, under a key of its own. Refused when
+    /// a job that waits, and is not waived itself, cannot do without one. Returns how many jobs changed.
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64>;
+
     /// Opens or renews a session: `held` is all that the worker has. An older process of the same name loses its session at once.
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered>;
 

@@ -6,6 +6,7 @@ mod sweeps;
 mod table;
 mod upkeep;
 mod view;
+mod waive;
 mod work;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,10 @@ impl Store for MemoryStore {
 
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64> {
         self.write(at)?.retry(at.now, &selection)
+    }
+
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64> {
+        self.write(at)?.waive(at.now, &selection)
     }
 
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered> {

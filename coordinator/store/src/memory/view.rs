@@ -51,12 +51,13 @@ impl Table {
                 metrics: result.metrics.clone(),
             })
         });
-        let failed = members().filter(|(job, _)| job.state == JobState::Failed);
+        let failed = members().filter(|(job, _)| matches!(job.state, JobState::Failed | JobState::Skipped));
         let mut failures: Vec<_> = failed
             .map(|(job, stage)| FailureView {
                 job: job.id,
                 label: job.planned.label.clone(),
                 stage: stage.clone(),
+                waived: job.state == JobState::Skipped,
                 code: job.error.as_ref().map(|(code, _)| *code),
                 message: job.error.as_ref().map(|(_, message)| message.clone()).unwrap_or_default(),
             })

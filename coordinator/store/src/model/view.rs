@@ -38,12 +38,12 @@ pub struct SweepView {
     pub held: Vec<HeldView>,
     /// Committed artifacts that are results in themselves, in plan order.
     pub results: Vec<ResultView>,
-    /// The first failed jobs, at most [`SweepView::FAILURES`].
+    /// The first jobs that failed or were waived, at most [`SweepView::FAILURES`].
     pub failures: Vec<FailureView>,
 }
 
 impl SweepView {
-    /// How many failed jobs are shown.
+    /// How many of them are shown.
     pub const FAILURES: u32 = 20;
 }
 
@@ -84,7 +84,7 @@ pub struct ResultView {
     pub metrics: Value,
 }
 
-/// A failed job.
+/// A job that failed or was waived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureView {
     /// The job.
@@ -93,6 +93,8 @@ pub struct FailureView {
     pub label: String,
     /// Its stage.
     pub stage: String,
+    /// Whether the sweep goes on without it.
+    pub waived: bool,
     /// What failed last.
     pub code: Option<ErrorCode>,
     /// One line with cause and place.

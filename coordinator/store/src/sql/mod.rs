@@ -10,6 +10,7 @@ mod sqlite;
 mod sweeps;
 mod upkeep;
 mod view;
+mod waive;
 mod work;
 
 use std::collections::BTreeMap;
@@ -170,6 +171,10 @@ impl Store for SqlStore {
 
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64> {
         write!(self, at, tx => sweeps::retry(tx, at, &self.policy, &selection))
+    }
+
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64> {
+        write!(self, at, tx => waive::waive(tx, at, &selection))
     }
 
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered> {

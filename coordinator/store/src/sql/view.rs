@@ -108,10 +108,12 @@ fn result_view(row: &AnyRow) -> Result<ResultView> {
 }
 
 fn failure_view(row: &AnyRow) -> Result<FailureView> {
+    let state: JobState = parse(row, "state")?;
     Ok(FailureView {
         job: JobId(get(row, "id")?),
         label: get(row, "label")?,
         stage: get(row, "stage")?,
+        waived: state == JobState::Skipped,
         code: parse_option(row, "error_code")?,
         message: get::<Option<String>>(row, "error")?.unwrap_or_default(),
     })
