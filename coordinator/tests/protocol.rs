@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
+use worker_artifacts::Artifacts;
 
 /// Plans the jobs that a manifest names, one a line: `label` or `label needed-label …`.
 struct LinePlanner;
@@ -83,6 +84,7 @@ impl World {
         let serving = Serving {
             store,
             planner: Arc::new(LinePlanner),
+            artifacts: Artifacts::open(&database.with_extension("store").to_string_lossy()).unwrap(),
             clock: Arc::new(clock.clone()),
             settings: Settings { policy, tick, progress_flush: tick, ..Settings::new("file:///store") },
             metrics,
