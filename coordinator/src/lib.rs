@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 mod door;
 pub mod embedded;
+pub mod garbage;
 pub mod loops;
 pub mod metrics;
 pub mod node;

@@ -122,6 +122,7 @@ impl Node {
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
+            artifacts: artifacts.clone(),
             clock: Arc::new(SystemClock::default()),
             settings: settings.clone(),
             metrics: Arc::clone(&metrics),

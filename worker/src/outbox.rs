@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proto::UPLOAD_TRUST;
 use proto::error::{ErrorCode, Reason};
 use proto::id::Digest;
 use proto::pipe::Task;
@@ -27,9 +28,6 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 const RESULT_PATIENCE: Duration = Duration::from_secs(600);
 /// How long condemned objects are uploaded again before the attempt fails.
 const CONDEMNED_PATIENCE: Duration = Duration::from_secs(600);
-/// How long an upload may wait for its commit. After that its objects are looked up again: the garbage collector might have taken one
-/// that no commit names yet.
-const FRESH: Duration = Duration::from_secs(300);
 
 /// A result that lies in a folder.
 #[derive(Debug)]
@@ -184,14 +182,13 @@ impl Node {
                 let began = Instant::now();
                 let committed = upload().await?;
                 self.metrics.uploads.observe(began.elapsed().as_secs_f64());
-                Ok(committed)
+                Ok((began + UPLOAD_TRUST, committed))
             };
-            let committed =
+            let (late, committed) =
                 uploaded.await.map_err(|error: ArtifactError| Unpublished::Failed(error.into()))?;
             self.metrics.upload_bytes.inc_by(committed.bytes);
-            let late = Some(Instant::now() + FRESH);
             let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
-            match self.deliver(late, |ticket| tell(ticket, committed.clone())).await {
+            match self.deliver(Some(late), |ticket| tell(ticket, committed.clone())).await {
                 Ok(reply) => return Ok((committed.artifact, reply)),
                 Err(GaveUp::Unwanted(why)) => return Err(Unpublished::Unwanted(why)),
                 Err(GaveUp::Rejected(why)) => return failed(ErrorCode::Internal, why),

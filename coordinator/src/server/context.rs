@@ -15,11 +15,13 @@ use proto_kit::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use worker_artifacts::Artifacts;
 
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
 use crate::access::{Access, Holders};
+use crate::garbage::Turns;
 use crate::metrics::Metrics;
 
 /// How a coordinator serves.
@@ -57,6 +59,8 @@ impl Settings {
 pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving_since: Micros,
@@ -74,6 +78,7 @@ impl Context {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         planner: Arc<dyn Planner>,
+        artifacts: Artifacts,
         clock: Arc<dyn Clock>,
         settings: Settings,
         metrics: Arc<Metrics>,
@@ -85,6 +90,8 @@ impl Context {
             holders: Holders::default(),
             store,
             planner,
+            artifacts,
+            turns: Arc::default(),
             settings,
             metrics,
             serving_since: Micros(clock.now_micros()),

@@ -6,6 +6,7 @@ mod context;
 mod decode;
 mod encode;
 mod fleet;
+mod logs;
 mod operator;
 pub mod planner;
 pub(crate) mod probe;
@@ -13,6 +14,7 @@ mod refuse;
 mod select;
 mod submit;
 pub(crate) mod tokens;
+mod upkeep;
 
 pub use context::Settings;
 pub use submit::preview;

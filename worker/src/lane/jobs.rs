@@ -272,6 +272,11 @@ impl Lane {
         let place = self.jobs.iter().position(|assigned| assigned.task() == task)?;
         let assigned = self.jobs.remove(place);
         assigned.left.cancel();
+        let node = Arc::clone(&self.node);
+        self.background.spawn(async move {
+            node.logs.close(task).await;
+            Event::Ended
+        });
         if assigned.is_computing() && self.version.is_some() {
             self.freed.push_back(Instant::now());
         }

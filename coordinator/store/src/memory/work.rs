@@ -166,7 +166,7 @@ impl Table {
 
     /// Fails if one of some objects is about to be deleted.
     fn require_kept(&self, mut digests: impl Iterator<Item = Digest>) -> Result<()> {
-        match digests.find(|digest| self.condemned.contains(digest)) {
+        match digests.find(|digest| self.condemned.contains_key(digest)) {
             None => Ok(()),
             Some(digest) => Err(StoreError::Condemned(digest)),
         }
