@@ -311,6 +311,7 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quiver.toml");
         let settings = Settings::load(Some(Path::new(file)), Flags::default()).unwrap();
         assert!(matches!(settings.database().unwrap(), Database::Postgres(_)), "{:?}", settings.database());
+        assert!(settings.tls().unwrap().is_some() && settings.access() == Access::Tokens);
     }
 
     #[test]
