@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_manual_names_every_figure() {
         let metrics = Metrics::default();
-        metrics.refused("STALE_ATTEMPT");
+        metrics.refused(Cause::StaleAttempt);
         metrics.ended(Some(ErrorCode::Data));
         metrics.took_back("silent", 1);
         metrics.called("Fleet/Heartbeat", Duration::from_millis(1));

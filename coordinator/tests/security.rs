@@ -1,5 +1,5 @@
 //! What must not get through a coordinator's port: each is refused with a clear error and counted, and the table stays byte for byte.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 mod common;
 

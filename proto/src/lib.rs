@@ -4,6 +4,7 @@ pub mod error;
 pub mod id;
 pub mod pipe;
 pub mod state;
+pub mod version;
 
 use std::time::Duration;
 
