@@ -13,6 +13,7 @@ pub(crate) mod probe;
 mod refuse;
 mod select;
 mod submit;
+mod traced;
 mod upkeep;
 
 pub use context::Settings;
