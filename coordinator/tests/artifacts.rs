@@ -55,6 +55,7 @@ async fn finish(
         inputs: BTreeMap::new(),
         metrics: json!({}),
         versions: BTreeMap::new(),
+        trace: None,
     };
     let committed = store.commit_folder(&record, &place.path(&folder)).await.unwrap();
     let artifact = &committed.artifact;

@@ -74,6 +74,7 @@ impl World {
             owner: "me".into(),
             priority: 0,
             stages: vec!["pretrain".into()],
+            trace: None,
             jobs: (0..JOBS).map(job).collect(),
         };
         table.submit(at, sweep).await.unwrap();

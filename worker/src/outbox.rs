@@ -13,6 +13,7 @@ use proto_kit::retry::{Backoff, retry};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, field, info_span};
 use worker_artifacts::{ArtifactError, ArtifactRef, Committed, Record};
 
 use crate::fleet::CallError;
@@ -184,11 +185,13 @@ impl Node {
                 self.metrics.uploads.observe(began.elapsed().as_secs_f64());
                 Ok((began + UPLOAD_TRUST, committed))
             };
+            let uploaded = uploaded.instrument(info_span!("upload", otel.kind = field::Empty));
             let (late, committed) =
                 uploaded.await.map_err(|error: ArtifactError| Unpublished::Failed(error.into()))?;
             self.metrics.upload_bytes.inc_by(committed.bytes);
             let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
-            match self.deliver(Some(late), |ticket| tell(ticket, committed.clone())).await {
+            let delivered = self.deliver(Some(late), |ticket| tell(ticket, committed.clone()));
+            match delivered.instrument(info_span!("commit", otel.kind = field::Empty)).await {
                 Ok(reply) => return Ok((committed.artifact, reply)),
                 Err(GaveUp::Unwanted(why)) => return Err(Unpublished::Unwanted(why)),
                 Err(GaveUp::Rejected(why)) => return failed(ErrorCode::Internal, why),
@@ -209,7 +212,8 @@ impl Node {
             let (task, code) = (Some(held::message(task)), code.name().to_owned());
             self.fleet.fail(v1::FailRequest { term, worker, task, code, message: message.clone(), released })
         };
-        match self.deliver(None, tell).await {
+        let delivered = self.deliver(None, tell);
+        match delivered.instrument(info_span!("report", otel.kind = field::Empty)).await {
             Ok(_) => {
                 let ended = if released { &self.metrics.jobs_released } else { &self.metrics.jobs_failed };
                 ended.inc();
@@ -306,6 +310,7 @@ fn record(job: &Assignment, role: &str, metrics: Value, runner: String) -> Recor
         inputs: job.inputs.clone(),
         metrics,
         versions: [("runner".to_owned(), runner), ("worker".to_owned(), worker)].into(),
+        trace: job.trace.clone(),
     }
 }
 

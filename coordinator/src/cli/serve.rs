@@ -46,9 +46,16 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let open = open.then_some(true);
     let flags = Flags { listen, dir, database, address, store, open, log };
     let settings = Settings::load(config.as_deref(), flags)?;
-    telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("info"))?;
+    let filter = settings.log.as_deref().unwrap_or("info");
+    let telemetry = telemetry::init("quiver-coordinator", settings.log_format, filter)?;
+    let served = serve(&settings).await;
+    telemetry.finish().await;
+    served
+}
+
+async fn serve(settings: &Settings) -> Result<(), Failure> {
     let stopped = signal::stop()?;
-    let node = Node::open(&settings, Reach::Others).await?;
+    let node = Node::open(settings, Reach::Others).await?;
     tell(&format!("listening on {}", node.address()));
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();

@@ -57,6 +57,7 @@ pub(super) fn offer(offer: Offer) -> v1::Offer {
         checkpoint: offer.checkpoint.map(|checkpoint| artifact(checkpoint.artifact)),
         sweep: offer.sweep,
         halvings: offer.halvings,
+        traceparent: String::new(),
     }
 }
 

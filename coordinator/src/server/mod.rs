@@ -14,6 +14,7 @@ mod refuse;
 mod select;
 mod submit;
 pub(crate) mod tokens;
+mod traced;
 mod upkeep;
 
 pub use context::Settings;

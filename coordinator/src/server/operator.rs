@@ -12,14 +12,17 @@ use futures::{Stream, StreamExt};
 use proto::id::{JobId, SweepId};
 use proto::v1;
 use proto::v1::operator_server::Operator;
+use proto_kit::trace;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::change::Change;
 use super::planner::{PlanRequest, Planned};
 use super::select::{self, Conditions};
-use super::{Context, encode, logs, refuse, submit, tokens, upkeep};
+use super::{Context, encode, logs, refuse, submit, tokens, traced, upkeep};
 
 /// The shortest time between two snapshots of one watcher.
 const WATCH_PACE: Duration = Duration::from_millis(200);
@@ -41,19 +44,20 @@ impl Operator for OperatorService {
         Ok(Response::new(preview))
     }
 
-    #[tracing::instrument(skip_all, fields(sweep))]
+    #[tracing::instrument(skip_all, fields(otel.kind = Empty, sweep))]
     async fn submit(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::SubmitReply>, Status> {
+        traced::by_caller(&request);
         let message = request.into_inner();
         let (owner, priority) = (message.owner.clone(), message.priority);
         let (planned, preview) = self.planned(message).await?;
-        let sweep = submit::new_sweep(&planned, owner, priority)?;
+        let sweep = submit::new_sweep(&planned, owner, priority, trace::parent_of(&Span::current()))?;
         let submitted = {
             // Nothing of it is garbage until the table names it.
             let _importing = self.0.turns.importing.read().await;
             self.0.planner.import(&planned).await.map_err(refuse::by_planner)?;
             self.0.store.submit(self.0.stamp(), sweep).await.map_err(refuse::by_store)?
         };
-        tracing::Span::current().record("sweep", submitted.sweep.0);
+        Span::current().record("sweep", submitted.sweep.0);
         tracing::info!(
             name = planned.name,
             jobs = planned.jobs.len(),

@@ -1,4 +1,4 @@
-//! What coordinator and worker do alike: configuration layers, telemetry, figures for monitors, retry, clocks.
+//! What coordinator and worker do alike: configuration layers, telemetry, traces, figures for monitors, retry, clocks.
 
 pub mod address;
 #[cfg(feature = "wire")]
@@ -13,3 +13,4 @@ pub mod offload;
 pub mod retry;
 pub mod telemetry;
 pub mod token;
+pub mod trace;

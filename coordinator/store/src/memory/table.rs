@@ -24,6 +24,7 @@ pub(super) struct Sweep {
     pub(super) row: SweepRow,
     pub(super) manifest_digest: Digest,
     pub(super) stages: Vec<String>,
+    pub(super) trace: Option<String>,
     /// Its jobs with their stages, in plan order.
     pub(super) members: Vec<(JobId, String)>,
     /// Stage → counters, kept by [`Table::move_job`].

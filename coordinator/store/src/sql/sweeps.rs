@@ -41,6 +41,7 @@ pub(super) async fn submit(
         .bind(at.now.0)
         .bind(int(at.term.0))
         .bind(&sweep.owner)
+        .bind(sweep.trace.as_deref())
         .fetch_one(&mut *tx.db)
         .await?;
     let id = SweepId(get(&row, "id")?);
