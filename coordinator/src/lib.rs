@@ -7,5 +7,5 @@ pub mod loops;
 pub mod node;
 pub mod output;
 pub mod plan;
-mod reign;
+pub mod reign;
 pub mod server;

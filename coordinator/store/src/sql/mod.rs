@@ -36,7 +36,7 @@ use crate::model::{
 };
 use crate::store::Store;
 use lock::FileLock;
-pub use postgres::{Leader, Leadership};
+pub use postgres::Leadership;
 use queries::Queries;
 
 /// How many reads may go on beside the writes.

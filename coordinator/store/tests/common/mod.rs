@@ -15,7 +15,7 @@ use coordinator_store::model::{
     Artifact, Beat, Claim, Commit, Completion, Ending, Held, JobFilter, Lane, NewInput, NewJob, NewSession,
     NewSweep, Offer, RecordedCheckpoint, Source, Stamp,
 };
-use coordinator_store::{Leadership, MemoryStore, SqlStore, Store, StoreError};
+use coordinator_store::{Lead, Leadership, MemoryStore, SqlStore, Store, StoreError};
 use proto::error::ErrorCode;
 use proto::id::{Digest, JobKey, LaneId, SweepId, Term, WorkerId};
 use proto::pipe::Task;
@@ -243,7 +243,7 @@ pub(crate) async fn stores() -> Vec<Table> {
     if let Some(url) = tests::database() {
         let leadership = lead(&url, "a").await;
         assert_eq!(leadership.try_lead().await.unwrap(), Some(Term(1)));
-        tables.push(Table { name: "postgres", store: Arc::new(leadership.store(policy())), _folder: None });
+        tables.push(Table { name: "postgres", store: leadership.store(policy()), _folder: None });
     }
     tables
 }
