@@ -2,8 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use proto::error::ErrorCode;
-
 use crate::common::*;
 use crate::world::{Scope, World};
 

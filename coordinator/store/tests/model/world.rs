@@ -147,7 +147,7 @@ impl World {
     pub(crate) fn after(&self, step: Step) -> Self {
         let mut next = self.fork();
         next.path.push(step);
-        let shown = Shown(&next.path.clone());
+        let shown = Shown(next.path.clone());
         next.take(step);
         next.look();
         next.compare(self, step);
@@ -249,7 +249,7 @@ impl World {
     /// Checks that every job ends once nothing fails any more. What was cancelled or failed for good counts as ended, and so does what
     /// waits for it.
     pub(crate) fn ends(&self) {
-        let shown = Shown(&self.path);
+        let shown = Shown(self.path.clone());
         let mut world = self.fork();
         for _ in 0..ROUNDS {
             if world.facts.iter().all(|job| job.state.is_terminal() || world.is_hopeless(job)) {
@@ -257,6 +257,7 @@ impl World {
             }
             for step in [Step::Tick, Step::Expire, Step::Stall, Step::Promote] {
                 world.take(step);
+                world.look();
             }
             for worker in 0..world.workers.len() {
                 let with_all = world.workers[worker].1.is_some();
@@ -342,9 +343,9 @@ fn allowed<T>(answer: Result<T, StoreError>) -> Option<T> {
 }
 
 /// Prints how a world came about that breaks a rule.
-struct Shown<'a>(&'a [Step]);
+struct Shown(Vec<Step>);
 
-impl Drop for Shown<'_> {
+impl Drop for Shown {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("the steps: {:?}", self.0);
