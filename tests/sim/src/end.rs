@@ -45,7 +45,8 @@ impl World {
             (Some(artifact), JobState::Succeeded) => artifact,
             (_, state) => return Err(format!("ended as {state}: {:?}", job.error)),
         };
-        let outcomes = facts.iter().filter(|facts| facts.id == job.id).flat_map(|facts| facts.outcomes.values());
+        let outcomes =
+            facts.iter().filter(|facts| facts.id == job.id).flat_map(|facts| facts.outcomes.values());
         let committed = outcomes.filter(|outcome| **outcome == Some(Outcome::Committed)).count();
         if committed != 1 {
             return Err(format!("was committed {committed} times"));

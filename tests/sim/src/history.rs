@@ -83,7 +83,13 @@ impl History {
     ///
     /// # Errors
     /// The rule that is broken.
-    pub(crate) fn judge(&mut self, world: &World, term: Term, deed: &Deed, accepted: bool) -> Result<(), String> {
+    pub(crate) fn judge(
+        &mut self,
+        world: &World,
+        term: Term,
+        deed: &Deed,
+        accepted: bool,
+    ) -> Result<(), String> {
         let now = look(world);
         let before: Vec<_> = self.jobs.values().map(|job| job.facts.clone()).collect();
         let after: Vec<_> = now.values().map(|job| job.facts.clone()).collect();
@@ -140,7 +146,8 @@ fn look(world: &World) -> BTreeMap<JobId, Seen> {
     let facts: Vec<JobFacts> = answered(world.table.facts().now_or_never()).unwrap_or_default();
     let filter = JobFilter { sweep: SweepId(1), stage: None, state: None, limit: 1000 };
     let page = world.table.jobs(filter).now_or_never().and_then(Result::ok);
-    let mut views: BTreeMap<_, _> = page.into_iter().flat_map(|page| page.jobs).map(|job| (job.id, job)).collect();
+    let mut views: BTreeMap<_, _> =
+        page.into_iter().flat_map(|page| page.jobs).map(|job| (job.id, job)).collect();
     let seen = facts.into_iter().map(|facts| {
         let view = views.remove(&facts.id);
         let tries_left = view.as_ref().map_or(0, |view| view.tries_left);
@@ -156,7 +163,10 @@ fn may_follow(was: &Seen, job: &Seen, deed: &Deed) -> Result<(), String> {
         return Err(format!("{deed:?} begins an attempt of job {id}"));
     }
     if was.facts.state.is_terminal() && job.facts.state != was.facts.state && *deed != Deed::Retry {
-        return Err(format!("{deed:?} takes job {id} from its end {} to {}", was.facts.state, job.facts.state));
+        return Err(format!(
+            "{deed:?} takes job {id} from its end {} to {}",
+            was.facts.state, job.facts.state
+        ));
     }
     if was.artifact.is_some() && was.artifact != job.artifact {
         return Err(format!("{deed:?} changes the result of job {id}"));
@@ -167,9 +177,12 @@ fn may_follow(was: &Seen, job: &Seen, deed: &Deed) -> Result<(), String> {
     }
     for (attempt, outcome) in &was.facts.outcomes {
         let now = job.facts.outcomes.get(attempt);
-        let revived = *outcome == Some(Outcome::Expired) && now == Some(&None) && matches!(deed, Deed::Register(..));
+        let revived =
+            *outcome == Some(Outcome::Expired) && now == Some(&None) && matches!(deed, Deed::Register(..));
         if outcome.is_some() && now != Some(outcome) && !revived {
-            return Err(format!("{deed:?} changes how attempt {attempt} of job {id} ended: {outcome:?}, {now:?}"));
+            return Err(format!(
+                "{deed:?} changes how attempt {attempt} of job {id} ended: {outcome:?}, {now:?}"
+            ));
         }
     }
     Ok(())
@@ -180,7 +193,11 @@ fn holds_what_it_says(world: &World, job: &Seen) -> Result<(), String> {
     let Some(artifact) = &job.artifact else { return Ok(()) };
     let winner = format!("/{}", job.facts.attempt);
     if !artifact.path.ends_with(&winner) {
-        return Err(format!("job {} was won by attempt {} with {}", job.facts.id, job.facts.attempt, artifact.path));
+        return Err(format!(
+            "job {} was won by attempt {} with {}",
+            job.facts.id, job.facts.attempt, artifact.path
+        ));
     }
-    objects::whole(&world.objects, artifact).map_err(|what| format!("the result of job {}: {what}", job.facts.id))
+    let whole = objects::whole(&world.objects, artifact);
+    whole.map(drop).map_err(|what| format!("the result of job {}: {what}", job.facts.id))
 }

@@ -97,7 +97,8 @@ impl Host {
             settings: server::Settings { policy: policy(), ..server::Settings::new(objects::URL) },
         };
         let accept = || net::incoming(&listener);
-        reign(accept, &claim, Clocks { ttl: LEADER_TTL }, policy(), serving, CancellationToken::new()).await?;
+        reign(accept, &claim, Clocks { ttl: LEADER_TTL }, policy(), serving, CancellationToken::new())
+            .await?;
         Ok(())
     }
 

@@ -36,7 +36,8 @@ impl Plan {
         let file = ImportFile { path: FILE.to_owned(), source: Source::Bytes(DATA.into()) };
         let import = Import::plan("dataset", vec![file]).map_err(|error| error.to_string())?;
         let data = ("data".to_owned(), Input::Artifact(import.artifact.digest));
-        let (mut jobs, mut results, mut fans) = (Vec::<PlannedJob>::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut jobs, mut results, mut fans) =
+            (Vec::<PlannedJob>::new(), BTreeMap::<_, String>::new(), BTreeMap::new());
         for n in 0..random.random_range(3..8) {
             // Later jobs may need earlier ones; those that need none share a fan with others.
             let alone = n > 1 && random.random_bool(0.4);
@@ -48,7 +49,13 @@ impl Plan {
             }
             let prompt = Prompt::default();
             let name = format!("job {n}");
-            let spec = JobSpec::Pretrain(PretrainSpec::new(name.clone(), name.clone(), &Pretrain::default(), &prompt, n));
+            let spec = JobSpec::Pretrain(PretrainSpec::new(
+                name.clone(),
+                name.clone(),
+                &Pretrain::default(),
+                &prompt,
+                n,
+            ));
             let key = job_key(&spec, &inputs).map_err(|error| error.to_string())?;
             let fan = (!alone).then(|| digest_of(&[random.random_range(0..2)]));
             let fan_limits = fan.map(|_| FanLimits { slots: 3, tokens_per_pass: 1 });
@@ -95,7 +102,8 @@ pub(crate) fn steps(key: JobKey) -> u64 {
 
 /// The state before a job's first step.
 pub(crate) fn first<K: AsRef<str>, V: AsRef<str>>(key: JobKey, inputs: BTreeMap<K, V>) -> String {
-    let told: Vec<_> = inputs.iter().map(|(name, content)| format!("{}={}", name.as_ref(), content.as_ref())).collect();
+    let told: Vec<_> =
+        inputs.iter().map(|(name, content)| format!("{}={}", name.as_ref(), content.as_ref())).collect();
     digest_of(format!("{key} {}", told.join(" ")).as_bytes()).to_string()
 }
 

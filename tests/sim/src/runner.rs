@@ -153,7 +153,10 @@ impl Process {
 
     async fn steps(&self, start: &Start, save: &Notify) -> io::Result<End> {
         let Start { task, key, .. } = *start;
-        self.world.note(&self.host, format_args!("{task:?} starts{}", if start.resume.is_some() { " again" } else { "" }));
+        self.world.note(
+            &self.host,
+            format_args!("{task:?} starts{}", if start.resume.is_some() { " again" } else { "" }),
+        );
         drop(self.say.send(FromRunner::Started { task }));
         let (mut step, mut state) = begin(start)?;
         let total = plan::steps(key);
@@ -176,7 +179,10 @@ impl Process {
                         self.fail(task, code, "as the weather says");
                         return Ok(End::Over(task));
                     }
-                    _ => sleep(Duration::from_secs(self.world.draw(|random| random.random_range(10..120)))).await,
+                    _ => {
+                        sleep(Duration::from_secs(self.world.draw(|random| random.random_range(10..120))))
+                            .await
+                    }
                 }
             }
             (step, state) = (step + 1, plan::next(&state));

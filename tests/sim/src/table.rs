@@ -109,7 +109,11 @@ impl Table {
             let deed = Deed::Complete(commit.worker, commit.task);
             let answer = self
                 .carry_out(&deed, || async {
-                    let commit = if self.world.planted { planted::mend(&self.world, commit.clone()) } else { commit.clone() };
+                    let commit = if self.world.planted {
+                        planted::mend(&self.world, commit.clone())
+                    } else {
+                        commit.clone()
+                    };
                     self.inner.complete(at, vec![commit]).await?.remove(0)
                 })
                 .await;
@@ -208,7 +212,8 @@ impl Store for Table {
 
     async fn fail(&self, at: Stamp, worker: WorkerId, task: Task, ending: Ending) -> Result<()> {
         let released = ending == Ending::Released;
-        self.write(Deed::Fail(worker, task, released), || self.inner.fail(at, worker, task, ending.clone())).await
+        self.write(Deed::Fail(worker, task, released), || self.inner.fail(at, worker, task, ending.clone()))
+            .await
     }
 
     async fn expire(&self, at: Stamp, serving_since: Micros) -> Result<u64> {

@@ -44,7 +44,11 @@ impl Claim {
     }
 
     /// Does something to the leader's row, as the weather lets it.
-    async fn call<T>(&self, name: &str, change: impl Fn(&mut Option<Reign>, Duration) -> T) -> Result<T, StoreError> {
+    async fn call<T>(
+        &self,
+        name: &str,
+        change: impl Fn(&mut Option<Reign>, Duration) -> T,
+    ) -> Result<T, StoreError> {
         let Self { world, host, .. } = self;
         world.thawed(host).await;
         let fate = world.fate();
@@ -72,7 +76,7 @@ impl Lead for Claim {
     }
 
     async fn try_lead(&self) -> Result<Option<Term>, StoreError> {
-        let take = |reign: &mut Option<Reign>, now| {
+        let take = |reign: &mut Option<Reign>, now: Duration| {
             let free = reign.as_ref().is_none_or(|reign| reign.until <= now || reign.address == self.host);
             if !free {
                 return None;
@@ -91,7 +95,7 @@ impl Lead for Claim {
     }
 
     async fn renew(&self) -> Result<bool, StoreError> {
-        let renew = |reign: &mut Option<Reign>, now| match reign {
+        let renew = |reign: &mut Option<Reign>, now: Duration| match reign {
             Some(reign) if reign.holder == self.holder && reign.term == self.term() => {
                 reign.until = now + self.ttl;
                 true
@@ -102,7 +106,7 @@ impl Lead for Claim {
     }
 
     async fn step_down(&self) -> Result<(), StoreError> {
-        let leave = |reign: &mut Option<Reign>, now| {
+        let leave = |reign: &mut Option<Reign>, now: Duration| {
             if let Some(reign) = reign.as_mut().filter(|reign| reign.holder == self.holder) {
                 reign.until = now;
             }

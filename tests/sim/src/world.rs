@@ -9,10 +9,10 @@ use std::time::Duration;
 use coordinator_core::policy::Policy;
 use coordinator_store::MemoryStore;
 use object_store::memory::InMemory;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use proto::id::WorkerId;
 use proto::pipe::Task;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
 use worker::Exit;
 

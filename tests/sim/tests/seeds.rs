@@ -14,7 +14,9 @@ const THREADS: u64 = 2;
 const FRESH: u64 = 200;
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: `{text}` is no number")))
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: `{text}` is no number")))
 }
 
 fn simulate(seed: u64, planted: bool) -> Output {
@@ -54,7 +56,10 @@ fn no_seed_breaks_a_rule() {
                     }
                     let output = simulate(seed, false);
                     if !output.status.success() {
-                        let line = format!("QUIVER_SEED={seed} cargo test --release -p sim  # {}", complaint(&output));
+                        let line = format!(
+                            "QUIVER_SEED={seed} cargo test --release -p sim  # {}",
+                            complaint(&output)
+                        );
                         say(format!("{line}\n").as_bytes());
                         failed.lock().unwrap().push(line);
                     }
@@ -63,7 +68,8 @@ fn no_seed_breaks_a_rule() {
         }
     });
     let failed = failed.into_inner().unwrap();
-    say(format!("{count} seeds in {:.1} s, {} failed\n", began.elapsed().as_secs_f64(), failed.len()).as_bytes());
+    say(format!("{count} seeds in {:.1} s, {} failed\n", began.elapsed().as_secs_f64(), failed.len())
+        .as_bytes());
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
@@ -78,7 +84,8 @@ fn one_seed_gives_one_trace() {
 
 #[test]
 fn a_completion_that_does_not_check_the_attempt_is_caught() {
-    let caught = (0..200).map(|seed| (seed, simulate(seed, true))).find(|(_, output)| !output.status.success());
+    let caught =
+        (0..200).map(|seed| (seed, simulate(seed, true))).find(|(_, output)| !output.status.success());
     let (seed, output) = caught.expect("none of 200 seeds finds the planted bug");
     say(format!("seed {seed} finds the planted bug: {}\n", complaint(&output)).as_bytes());
     assert_eq!(output.status.code(), Some(1));

@@ -29,6 +29,7 @@ use proto::state::JobState;
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 
 use crate::error::{Result, StoreError};
+use crate::lead::Lead;
 use crate::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,

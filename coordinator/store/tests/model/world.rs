@@ -120,7 +120,8 @@ impl World {
     /// Every step that can come next.
     pub(crate) fn steps(&self, scope: &Scope) -> Vec<Step> {
         let mut steps = vec![Step::Tick, Step::Expire, Step::Stall, Step::Promote];
-        let may_claim = self.facts.iter().all(|job| job.attempt.0 < scope.attempts || job.state.is_terminal());
+        let may_claim =
+            self.facts.iter().all(|job| job.attempt.0 < scope.attempts || job.state.is_terminal());
         for (worker, (_, session)) in self.workers.iter().enumerate() {
             steps.extend([Step::Register(worker, false), Step::Register(worker, true)]);
             if self.restarts < scope.restarts {
@@ -179,7 +180,9 @@ impl World {
             }
             Step::Claim(worker) => {
                 let session = self.workers[worker].1.unwrap();
-                let Some(offers) = allowed(done(store.claim_one(at, claim(session, None, 2)))) else { return };
+                let Some(offers) = allowed(done(store.claim_one(at, claim(session, None, 2)))) else {
+                    return;
+                };
                 for offer in offers {
                     let before = self.job(offer.task.job);
                     assert_eq!(before.state, JobState::Ready);
@@ -207,18 +210,18 @@ impl World {
                 assert!(earlier.is_none_or(|earlier| *earlier == artifact), "there are two results");
                 self.committed.insert(task.job, artifact);
             }
-            Step::Fail(session, task, code) => drop(allowed(done(store.fail(at, session, task, failed(code))))),
+            Step::Fail(session, task, code) => _ = allowed(done(store.fail(at, session, task, failed(code)))),
             Step::Release(session, task) => {
                 let ending = coordinator_store::model::Ending::Released;
-                drop(allowed(done(store.fail(at, session, task, ending))));
+                _ = allowed(done(store.fail(at, session, task, ending)));
             }
             Step::Cancel(job) => {
-                drop(done(store.cancel(at, Selection { sweep: self.sweep, jobs: vec![job] })).unwrap());
+                _ = done(store.cancel(at, Selection { sweep: self.sweep, jobs: vec![job] })).unwrap();
             }
-            Step::Retry => drop(done(store.retry(at, Selection { sweep: self.sweep, jobs: vec![] })).unwrap()),
-            Step::Expire => drop(done(store.expire(at, Micros(0))).unwrap()),
-            Step::Stall => drop(done(store.stall(at, Micros(0))).unwrap()),
-            Step::Promote => drop(done(store.promote(at)).unwrap()),
+            Step::Retry => _ = done(store.retry(at, Selection { sweep: self.sweep, jobs: vec![] })).unwrap(),
+            Step::Expire => _ = done(store.expire(at, Micros(0))).unwrap(),
+            Step::Stall => _ = done(store.stall(at, Micros(0))).unwrap(),
+            Step::Promote => _ = done(store.promote(at)).unwrap(),
             Step::Tick => self.now += TICK,
         }
     }
@@ -226,7 +229,8 @@ impl World {
     /// Checks what the table shows by itself, and keeps it.
     fn look(&mut self) {
         self.facts = done(check(&self.store, &self.facts));
-        let filter = coordinator_store::model::JobFilter { sweep: self.sweep, stage: None, state: None, limit: 99 };
+        let filter =
+            coordinator_store::model::JobFilter { sweep: self.sweep, stage: None, state: None, limit: 99 };
         let jobs = done(self.store.jobs(filter)).unwrap().jobs;
         self.tries = jobs.iter().map(|job| (job.id, job.tries_left)).collect();
         for job in jobs {
@@ -261,7 +265,9 @@ impl World {
             }
             for worker in 0..world.workers.len() {
                 let with_all = world.workers[worker].1.is_some();
-                for step in [Step::Register(worker, with_all), Step::Claim(worker), Step::Beat(worker, Some(true))] {
+                for step in
+                    [Step::Register(worker, with_all), Step::Claim(worker), Step::Beat(worker, Some(true))]
+                {
                     world.take(step);
                     world.look();
                 }
@@ -293,7 +299,8 @@ impl World {
             let situation = done(self.store.situation(job.id)).unwrap().unwrap();
             let since = situation.holder.map(|holder| (age(holder.since), age(holder.progress_at)));
             let wait = situation.not_before.map(age);
-            write!(key, "{since:?} {wait:?} {:?} {:?};", situation.avoid, situation.error.map(|e| e.0)).unwrap();
+            write!(key, "{since:?} {wait:?} {:?} {:?};", situation.avoid, situation.error.map(|e| e.0))
+                .unwrap();
         }
         for worker in done(self.store.workers()).unwrap() {
             let seen = (worker.state == WorkerState::Live).then(|| age(worker.seen_at));
