@@ -7,6 +7,7 @@ use crate::world::{Scope, World};
 
 /// Visits every state within a scope. Returns how many there are.
 fn search(start: World, scope: &Scope) -> usize {
+    let began = std::time::Instant::now();
     let mut seen = HashSet::from([start.key()]);
     let mut open = VecDeque::from([start]);
     while let Some(world) = open.pop_front() {
@@ -15,6 +16,9 @@ fn search(start: World, scope: &Scope) -> usize {
             let next = world.after(step);
             if seen.insert(next.key()) {
                 open.push_back(next);
+                if seen.len() % 2000 == 0 {
+                    println!("{} seen, {} open, {:?}", seen.len(), open.len(), began.elapsed());
+                }
             }
         }
     }

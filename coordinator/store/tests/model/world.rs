@@ -15,10 +15,10 @@ use proto::state::{JobState, Outcome};
 
 use crate::common::*;
 
-/// What a tick of the clock takes: a third of a lease, as long as an offer may stay unheard of, longer than any backoff.
-pub(crate) const TICK: i64 = 100;
-/// Ages beyond this make no difference: everything is over by then.
-const OLD: i64 = 6 * TICK;
+/// What a tick of the clock takes: as long as a lease, longer than an offer may stay unheard of or than any backoff.
+const TICK: i64 = 300;
+/// Ages beyond this make no difference: everything is over by then. A world begins so late that its coordinator has warmed up.
+const OLD: i64 = 2 * TICK;
 /// Rounds of a world without faults after which every job must have ended.
 const ROUNDS: usize = 40;
 
@@ -87,10 +87,10 @@ impl World {
     /// A sweep that nobody works on yet.
     pub(crate) fn new(sweep: NewSweep, workers: usize) -> Self {
         let store = MemoryStore::new(policy());
-        let submitted = done(store.submit(at(0), sweep)).unwrap();
+        let submitted = done(store.submit(at(OLD), sweep)).unwrap();
         let mut world = Self {
             store,
-            now: 0,
+            now: OLD,
             sweep: submitted.sweep,
             facts: Vec::new(),
             tries: BTreeMap::new(),
@@ -229,6 +229,12 @@ impl World {
     /// Checks what the table shows by itself, and keeps it.
     fn look(&mut self) {
         self.facts = done(check(&self.store, &self.facts));
+        self.read();
+    }
+
+    /// Reads what the table shows.
+    fn read(&mut self) {
+        self.facts = done(self.store.facts()).unwrap();
         let filter =
             coordinator_store::model::JobFilter { sweep: self.sweep, stage: None, state: None, limit: 99 };
         let jobs = done(self.store.jobs(filter)).unwrap().jobs;
@@ -257,11 +263,12 @@ impl World {
         let mut world = self.fork();
         for _ in 0..ROUNDS {
             if world.facts.iter().all(|job| job.state.is_terminal() || world.is_hopeless(job)) {
+                world.look();
                 return drop(shown);
             }
             for step in [Step::Tick, Step::Expire, Step::Stall, Step::Promote] {
                 world.take(step);
-                world.look();
+                world.read();
             }
             for worker in 0..world.workers.len() {
                 let with_all = world.workers[worker].1.is_some();
@@ -269,13 +276,13 @@ impl World {
                     [Step::Register(worker, with_all), Step::Claim(worker), Step::Beat(worker, Some(true))]
                 {
                     world.take(step);
-                    world.look();
+                    world.read();
                 }
                 let session = world.workers[worker].1.unwrap();
                 for task in world.offered_to(worker) {
                     if world.lives(session, task) {
                         world.take(Step::Complete(session, task));
-                        world.look();
+                        world.read();
                     }
                 }
             }
@@ -291,8 +298,13 @@ impl World {
     /// Everything that decides what can happen next, with ages instead of times.
     pub(crate) fn key(&self) -> String {
         let age = |time: Micros| (self.now - time.0).clamp(-OLD, OLD);
-        let mut key = format!("{} {:?} ", self.now.min(OLD), self.workers);
+        let mut key = format!("{:?} ", self.workers);
         for job in &self.facts {
+            // What has ended stays so, whoever wrote about it before.
+            if job.state.is_terminal() {
+                write!(key, "{} {};", job.state, job.attempt).unwrap();
+                continue;
+            }
             let JobFacts { state, attempt, outcomes, .. } = job;
             let outcomes: Vec<_> = outcomes.values().map(|outcome| outcome.map(Outcome::name)).collect();
             write!(key, "{state} {attempt} {outcomes:?} {} ", self.tries[&job.id]).unwrap();
@@ -306,8 +318,8 @@ impl World {
             let seen = (worker.state == WorkerState::Live).then(|| age(worker.seen_at));
             write!(key, "{} {:?} {seen:?} ", worker.id, worker.state).unwrap();
         }
-        write!(key, "{:?} {:?}", self.offered, self.committed.values().map(|a| a.digest).collect::<Vec<_>>())
-            .unwrap();
+        let live = self.offered.iter().filter(|(task, _)| !self.job(task.job).state.is_terminal());
+        write!(key, "{:?}", live.collect::<Vec<_>>()).unwrap();
         key
     }
 
