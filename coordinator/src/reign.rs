@@ -9,16 +9,18 @@ use std::time::Duration;
 use coordinator_core::policy::Policy;
 use coordinator_store::{Lead, Store, StoreError};
 use futures::Stream;
+use proto::error::StandsBy;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::loops::{ServeError, Serving, serve};
+use crate::metrics::Metrics;
+use crate::server::probe;
 
 /// How a coordinator reigns.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,7 @@ pub async fn reign<Io, Incoming>(
     clocks: Clocks,
     policy: Policy,
     serving: impl Fn(Arc<dyn Store>) -> Serving,
+    metrics: &Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError>
 where
@@ -56,13 +59,15 @@ where
     Incoming: Stream<Item = io::Result<Io>>,
 {
     while !shutdown.is_cancelled() {
-        let Some(trusted_until) = stand_by(accept(), lead, clocks, &shutdown).await? else { break };
+        let stood_by = stand_by(accept(), lead, clocks, metrics, &shutdown).await?;
+        let Some(trusted_until) = stood_by else { break };
         let term = lead.term();
         tracing::info!(%term, "leading");
         let reigning = shutdown.child_token();
+        let store = lead.table(policy, Arc::clone(metrics) as _);
         let (served, ()) = tokio::join!(
             async {
-                let served = serve(accept(), serving(lead.store(policy)), reigning.clone()).await;
+                let served = serve(accept(), serving(store), reigning.clone()).await;
                 reigning.cancel();
                 served
             },
@@ -87,6 +92,7 @@ async fn stand_by<Io>(
     incoming: impl Stream<Item = io::Result<Io>>,
     lead: &dyn Lead,
     clocks: Clocks,
+    metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<Option<Instant>, ServeError>
 where
@@ -96,10 +102,11 @@ where
     let standing_by = shutdown.child_token();
     let answer = move || {
         let leader = known.borrow().clone();
-        async move { Status::unavailable(standing_by_for(&leader)).into_http::<axum::body::Body>() }
+        async move { StandsBy { leader }.refusal().into_http::<axum::body::Body>() }
     };
     let server = Server::builder()
-        .add_routes(Routes::from(axum::Router::new().fallback(answer)))
+        .accept_http1(true)
+        .add_routes(Routes::from(probe::routes(metrics).fallback(answer)))
         .serve_with_incoming_shutdown(incoming, standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
@@ -108,7 +115,8 @@ where
             served
         },
         async {
-            let leads = standing_by.run_until_cancelled(take_over(lead, clocks, &leader)).await;
+            let lead = take_over(lead, clocks, metrics, &leader);
+            let leads = standing_by.run_until_cancelled(lead).await;
             standing_by.cancel();
             leads
         },
@@ -117,18 +125,16 @@ where
     Ok(leads)
 }
 
-fn standing_by_for(leader: &str) -> String {
-    match leader {
-        "" => "this coordinator stands by, and nobody leads yet".to_owned(),
-        leader => format!("this coordinator stands by for the leader at {leader}"),
-    }
-}
-
 /// Waits until this coordinator leads.
-async fn take_over(lead: &dyn Lead, clocks: Clocks, leader: &watch::Sender<String>) -> Instant {
+async fn take_over(
+    lead: &dyn Lead,
+    clocks: Clocks,
+    metrics: &Metrics,
+    leader: &watch::Sender<String>,
+) -> Instant {
     loop {
         let asked = Instant::now();
-        match attempt(lead, clocks).await {
+        match attempt(lead, clocks, metrics).await {
             Ok(None) => return asked + clocks.trust(),
             Ok(Some((address, remaining))) => {
                 leader.send_replace(address);
@@ -148,7 +154,11 @@ async fn take_over(lead: &dyn Lead, clocks: Clocks, leader: &watch::Sender<Strin
 }
 
 /// Tries to lead. Tells who does, and for how long, where it does not succeed.
-async fn attempt(lead: &dyn Lead, clocks: Clocks) -> Result<Option<(String, Duration)>, StoreError> {
+async fn attempt(
+    lead: &dyn Lead,
+    clocks: Clocks,
+    metrics: &Metrics,
+) -> Result<Option<(String, Duration)>, StoreError> {
     let asked = async {
         if lead.try_lead().await?.is_some() {
             return Ok(None);
@@ -156,7 +166,9 @@ async fn attempt(lead: &dyn Lead, clocks: Clocks) -> Result<Option<(String, Dura
         let leader = lead.leader().await?;
         Ok(Some((leader.address, leader.remaining)))
     };
-    timeout(clocks.ttl, asked).await.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
+    let asked = timeout(clocks.ttl, asked).await;
+    metrics.table_answers(matches!(asked, Ok(Ok(_))));
+    asked.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
 }
 
 /// Renews the reign; returns when it is over or can no longer be trusted.

@@ -8,6 +8,7 @@ use coordinator_core::policy::Policy;
 use proto::id::Term;
 
 use crate::error::Result;
+use crate::sql::Observer;
 use crate::store::Store;
 
 /// Who leads, as the table shows it.
@@ -42,6 +43,6 @@ pub trait Lead: Send + Sync {
     /// Returns when the leader may have stepped down: a hint that spares the wait, no more.
     async fn changed(&self) -> Result<()>;
 
-    /// The table, for the time that this coordinator leads.
-    fn store(&self, policy: Policy) -> Arc<dyn Store>;
+    /// The table, for the time that this coordinator leads. `observer` hears how long calls took.
+    fn table(&self, policy: Policy, observer: Arc<dyn Observer>) -> Arc<dyn Store>;
 }

@@ -12,5 +12,5 @@ mod store;
 pub use error::StoreError;
 pub use lead::{Lead, Leader};
 pub use memory::MemoryStore;
-pub use sql::{Leadership, SqlStore};
+pub use sql::{Leadership, Observer, SqlStore};
 pub use store::Store;

@@ -23,6 +23,8 @@ pub(crate) enum Deed {
     Cancel,
     /// Ended jobs were begun again.
     Retry,
+    /// Jobs were waived.
+    Waive,
     /// A worker's process registered with what it holds.
     Register(String, String, Vec<Task>),
     /// A lane of a session was offered jobs.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use coordinator::loops::Serving;
+use coordinator::metrics::Metrics;
 use coordinator::reign::{Clocks, reign};
 use coordinator::server;
 use coordinator_store::Store;
@@ -23,10 +24,8 @@ use crate::throne::Claim;
 use crate::world::{World, policy};
 use crate::{net, objects};
 
-/// The machines of coordinators, which share one address.
+/// The machines of coordinators.
 pub(crate) const COORDINATORS: [&str; 2] = ["head-1", "head-2"];
-/// The address that they share.
-const ADDRESS: &str = "http://head:7700";
 /// How long a reign lasts without being renewed.
 const LEADER_TTL: Duration = Duration::from_secs(6);
 /// How long a supervisor waits before it starts a process again that has ended.
@@ -90,11 +89,13 @@ impl Host {
         let artifacts = objects::open(&self.world, &self.name);
         let clock = self.clock();
         let claim = Claim::new(Arc::clone(&self.world), &self.name, self.process(), LEADER_TTL);
+        let metrics = Arc::<Metrics>::default();
         let serving = |store: Arc<dyn Store>| Serving {
             store,
             planner: Arc::new(Answer { plan: Arc::clone(&self.world.plan), artifacts: artifacts.clone() }),
             clock: Arc::clone(&clock),
             settings: server::Settings { policy: policy(), ..server::Settings::new(objects::URL) },
+            metrics: Arc::clone(&metrics),
         };
         let accept = || net::incoming(&listener);
         reign(accept, &claim, Clocks { ttl: LEADER_TTL }, policy(), serving, CancellationToken::new())
@@ -120,7 +121,6 @@ impl Host {
     fn worker(&self, dir: &std::path::Path, lanes: usize) -> Result<Worker, worker::Error> {
         let world = Arc::clone(&self.world);
         let settings = Settings {
-            coordinator: ADDRESS.to_owned(),
             device: (0..lanes).map(|lane| format!("cuda:{lane}")).collect(),
             name: Some(self.name.clone()),
             dir: dir.join(&self.name),
@@ -130,8 +130,12 @@ impl Host {
             ..Settings::default()
         };
         let (seen, host) = (Arc::clone(&self.world), self.name.clone());
+        let mut channels = Vec::new();
+        for machine in COORDINATORS {
+            channels.push((net::url(machine), net::channel(machine)?));
+        }
         Ok(Worker {
-            fleet: Fleet::over(net::channel(&world, Fleet::endpoint(ADDRESS)?), ADDRESS),
+            fleet: Fleet::over(channels),
             launch: Arc::new(Runners { world: Arc::clone(&world), host: self.name.clone() }),
             store: Arc::new(move |_| Ok(objects::open(&seen, &host))),
             clock: self.clock(),
@@ -146,9 +150,9 @@ impl Host {
 
     /// An operator, who submits the sweep until it is accepted.
     pub(crate) async fn operate(self) -> Ended {
-        let mut client = OperatorClient::new(net::channel(&self.world, Fleet::endpoint(ADDRESS)?));
         let request = v1::PlanRequest { owner: "operator".to_owned(), ..Default::default() };
-        loop {
+        for machine in COORDINATORS.into_iter().cycle() {
+            let mut client = OperatorClient::new(net::channel(machine)?);
             match timeout(Duration::from_secs(20), client.submit(request.clone())).await {
                 Ok(Ok(reply)) => {
                     self.world.note(&self.name, format_args!("sweep {}", reply.into_inner().sweep));
@@ -161,6 +165,7 @@ impl Host {
             }
             sleep(RESTART).await;
         }
+        Ok(())
     }
 }
 

@@ -8,15 +8,12 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 use hyper_util::rt::TokioIo;
-use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Uri};
 use tower::service_fn;
 use turmoil::net::{TcpListener, TcpStream};
-
-use crate::hosts::COORDINATORS;
-use crate::world::World;
+use worker::Fleet;
 
 /// Where coordinators listen.
 const PORT: u16 = 7700;
@@ -67,11 +64,17 @@ pub(crate) fn incoming(listener: &Arc<TcpListener>) -> impl Stream<Item = io::Re
     })
 }
 
-/// A channel to whichever coordinator an address that they share leads to this time.
-pub(crate) fn channel(world: &Arc<World>, endpoint: Endpoint) -> Channel {
-    let world = Arc::clone(world);
-    endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-        let coordinator = COORDINATORS[world.draw(|random| random.random_range(0..COORDINATORS.len()))];
-        async move { Ok::<_, io::Error>(TokioIo::new(TcpStream::connect((coordinator, PORT)).await?)) }
-    }))
+/// The URL of the coordinator on a machine.
+pub(crate) fn url(machine: &str) -> String {
+    format!("http://{machine}:{PORT}")
+}
+
+/// A channel to the coordinator on a machine.
+///
+/// # Errors
+/// When the machine's name makes no URL.
+pub(crate) fn channel(machine: &'static str) -> Result<Channel, worker::Error> {
+    Ok(Fleet::endpoint(&url(machine))?.connect_with_connector_lazy(service_fn(move |_: Uri| async move {
+        Ok::<_, io::Error>(TokioIo::new(TcpStream::connect((machine, PORT)).await?))
+    })))
 }

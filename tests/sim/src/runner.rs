@@ -101,6 +101,11 @@ impl Process {
         loop {
             tokio::select! {
                 biased;
+                Some(end) = work.join_next() => match end {
+                    Ok(End::Over(task)) => drop(jobs.remove(&task)),
+                    Ok(End::Dies) => return self.world.note(&self.host, format_args!("a runner dies")),
+                    Err(_stopped) => {}
+                },
                 command = commands.recv() => match command {
                     None => return,
                     Some(ToRunner::Start(start)) => {
@@ -119,11 +124,6 @@ impl Process {
                             job.save.notify_one();
                         }
                     }
-                },
-                Some(end) = work.join_next() => match end {
-                    Ok(End::Over(task)) => drop(jobs.remove(&task)),
-                    Ok(End::Dies) => return self.world.note(&self.host, format_args!("a runner dies")),
-                    Err(_stopped) => {}
                 },
             }
         }

@@ -15,7 +15,7 @@ use coordinator_core::time::Micros;
 use coordinator_store::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, WorkerView,
+    TokenView, Told, Totals, WorkerView,
 };
 use coordinator_store::{MemoryStore, Store, StoreError};
 use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
@@ -151,6 +151,10 @@ impl Store for Table {
 
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64> {
         self.write(Deed::Retry, || self.inner.retry(at, selection.clone())).await
+    }
+
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64> {
+        self.write(Deed::Waive, || self.inner.waive(at, selection.clone())).await
     }
 
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered> {
@@ -302,6 +306,10 @@ impl Store for Table {
 
     async fn facts(&self) -> Result<Vec<JobFacts>> {
         self.read(self.inner.facts()).await
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        self.read(self.inner.totals()).await
     }
 
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {

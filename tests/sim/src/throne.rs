@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coordinator_core::policy::Policy;
-use coordinator_store::{Lead, Leader, MemoryStore, Store, StoreError};
+use coordinator_store::{Lead, Leader, MemoryStore, Observer, Store, StoreError};
 use proto::id::Term;
 use tokio::time::sleep;
 
+use crate::net;
 use crate::table::{Table, down};
 use crate::world::{Fate, World};
 
@@ -76,14 +77,15 @@ impl Lead for Claim {
     }
 
     async fn try_lead(&self) -> Result<Option<Term>, StoreError> {
+        let address = net::url(&self.host);
         let take = |reign: &mut Option<Reign>, now: Duration| {
-            let free = reign.as_ref().is_none_or(|reign| reign.until <= now || reign.address == self.host);
+            let free = reign.as_ref().is_none_or(|reign| reign.until <= now || reign.address == address);
             if !free {
                 return None;
             }
             let store = self.world.table.successor();
             let term = store.term();
-            let (holder, address) = (self.holder.clone(), self.host.clone());
+            let (holder, address) = (self.holder.clone(), address.clone());
             *reign = Some(Reign { holder, address, term, until: now + self.ttl });
             Some(Arc::new(store))
         };
@@ -129,7 +131,7 @@ impl Lead for Claim {
         std::future::pending().await
     }
 
-    fn store(&self, _policy: Policy) -> Arc<dyn Store> {
+    fn table(&self, _policy: Policy, _observer: Arc<dyn Observer>) -> Arc<dyn Store> {
         Arc::new(Table::new(Arc::clone(&self.world), &self.host, self.held()))
     }
 }

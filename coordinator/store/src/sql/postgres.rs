@@ -16,7 +16,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{AnyConnection, Connection, Executor, Row, query};
 
 use super::queries::{COMMON, Queries};
-use super::{READERS, Reign, SqlStore};
+use super::{Observer, READERS, Reign, SqlStore};
 use crate::error::{Result, StoreError};
 use crate::lead::{Lead, Leader};
 use crate::store::Store;
@@ -76,6 +76,18 @@ impl Leadership {
             ttl,
             term: AtomicU64::new(0),
         }))
+    }
+
+    /// The table, for the time that this coordinator leads.
+    pub fn store(self: &Arc<Self>, policy: Policy) -> SqlStore {
+        SqlStore {
+            writers: self.writers.clone(),
+            readers: self.readers.clone(),
+            policy,
+            sql: &POSTGRES,
+            reign: Reign::Row(Arc::clone(self)),
+            observer: None,
+        }
     }
 
     /// The term that reigns, 0 if it is another's, held for the rest of a transaction.
@@ -143,14 +155,8 @@ impl Lead for Arc<Leadership> {
         Ok(())
     }
 
-    fn store(&self, policy: Policy) -> Arc<dyn Store> {
-        Arc::new(SqlStore {
-            writers: self.writers.clone(),
-            readers: self.readers.clone(),
-            policy,
-            sql: &POSTGRES,
-            reign: Reign::Row(Arc::clone(self)),
-        })
+    fn table(&self, policy: Policy, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+        Arc::new(self.store(policy).observed(observer))
     }
 }
 
