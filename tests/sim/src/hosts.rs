@@ -98,8 +98,8 @@ impl Host {
             metrics: Arc::clone(&metrics),
         };
         let accept = || net::incoming(&listener);
-        reign(accept, &claim, Clocks { ttl: LEADER_TTL }, policy(), serving, CancellationToken::new())
-            .await?;
+        let (clocks, never) = (Clocks { ttl: LEADER_TTL }, CancellationToken::new());
+        reign(accept, &claim, clocks, policy(), serving, &metrics, never).await?;
         Ok(())
     }
 

@@ -66,7 +66,18 @@ impl Plan {
             let result = run(key, contents.collect());
             results.insert(key, result);
             fans.insert(key, fan);
-            jobs.push(PlannedJob { key, spec, label: name, inputs, fan, fan_limits, tokens: 10 + n });
+            let (tokens, coverage, may_miss) = (10 + n, false, Default::default());
+            jobs.push(PlannedJob {
+                key,
+                spec,
+                label: name,
+                inputs,
+                fan,
+                fan_limits,
+                tokens,
+                coverage,
+                may_miss,
+            });
         }
         let planned = Planned {
             name: "simulated".to_owned(),
