@@ -11,6 +11,6 @@ pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod plan;
-mod reign;
+pub mod reign;
 pub mod server;
 pub mod table;

@@ -137,7 +137,8 @@ impl Node {
                 Ok(served?)
             }
             Table::Cluster(leadership) => {
-                Ok(reign(door, leadership, clocks, policy, serving, &metrics, shutdown).await?)
+                let accept = || door.incoming();
+                Ok(reign(accept, &leadership, clocks, policy, serving, &metrics, shutdown).await?)
             }
         }
     }

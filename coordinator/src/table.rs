@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coordinator_store::{Leadership, SqlStore, Store, StoreError};
+use coordinator_store::{Lead, Leadership, SqlStore, Store, StoreError};
 use uuid::Uuid;
 
 use crate::config::{Database, Settings, SettingsError};

@@ -63,7 +63,7 @@ impl Fleet {
     }
 
     /// Address, deadlines and keep-alive of a channel to the coordinator at `url`. A simulation joins it with a connector of its own
-    /// (`connect_with_connector_lazy`) and hands the channel to [`Fleet::over`].
+    /// (`connect_with_connector_lazy`) and hands the channels to [`Fleet::over`].
     ///
     /// # Errors
     /// When the URL makes no sense.
@@ -73,10 +73,11 @@ impl Fleet {
         Client::default().endpoint(&address).map_err(|error| wrong(&error))
     }
 
-    /// A client over a channel that connects again by itself; `url` names the coordinator in messages.
-    pub fn over(channel: Channel, url: &str) -> Self {
-        let door = Door::new(url, Client::default().calls(channel));
-        Self { route: Arc::new(Route::new(vec![door], None)) }
+    /// A client over channels that connect again by themselves, each with its coordinator's URL.
+    pub fn over(channels: Vec<(String, Channel)>) -> Self {
+        let door = |(url, channel): (String, Channel)| Door::new(&url, Client::default().calls(channel));
+        let doors = channels.into_iter().map(door).collect();
+        Self { route: Arc::new(Route::new(doors, None)) }
     }
 
     unary! {
