@@ -1,5 +1,5 @@
 //! Simulations by seed. `QUIVER_SEED=n` runs one and prints its trace; `QUIVER_SEEDS=n` runs so many fresh ones, instead of 200.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::io::Write;
 use std::process::{Command, Output};
