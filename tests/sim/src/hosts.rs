@@ -93,6 +93,7 @@ impl Host {
         let serving = |store: Arc<dyn Store>| Serving {
             store,
             planner: Arc::new(Answer { plan: Arc::clone(&self.world.plan), artifacts: artifacts.clone() }),
+            artifacts: artifacts.clone(),
             clock: Arc::clone(&clock),
             settings: server::Settings { policy: policy(), ..server::Settings::new(objects::URL) },
             metrics: Arc::clone(&metrics),

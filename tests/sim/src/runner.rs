@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
-use worker::{Launch, Runner};
+use worker::{Launch, Listener, Runner};
 
 use crate::plan::{self, FILE};
 use crate::world::World;
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Runners {
 }
 
 impl Launch for Runners {
-    fn launch(&self, device: &str) -> io::Result<Box<dyn Runner>> {
+    fn launch(&self, device: &str, _listener: Listener) -> io::Result<Box<dyn Runner>> {
         let (say, hear) = mpsc::unbounded_channel();
         let (command, commands) = mpsc::unbounded_channel();
         let (device, version) = (device.to_owned(), env!("CARGO_PKG_VERSION").to_owned());

@@ -13,9 +13,9 @@ use coordinator_core::offer::Quota;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
 use coordinator_store::model::{
-    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
-    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, Totals, WorkerView,
+    Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
+    NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 use coordinator_store::{MemoryStore, Store, StoreError};
 use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
@@ -253,6 +253,10 @@ impl Store for Table {
         self.write(Deed::Upkeep, || self.inner.absolve(at, digests.clone())).await
     }
 
+    async fn absolve_before(&self, at: Stamp, before: Micros) -> Result<u64> {
+        self.write(Deed::Upkeep, || self.inner.absolve_before(at, before)).await
+    }
+
     async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()> {
         self.write(Deed::Upkeep, || self.inner.create_token(at, token.clone())).await
     }
@@ -269,6 +273,10 @@ impl Store for Table {
         self.read(self.inner.roots()).await
     }
 
+    async fn artifacts(&self, sweep: Option<SweepId>) -> Result<Vec<ArtifactView>> {
+        self.read(self.inner.artifacts(sweep)).await
+    }
+
     async fn condemned(&self) -> Result<Vec<Digest>> {
         self.read(self.inner.condemned()).await
     }
@@ -279,6 +287,10 @@ impl Store for Table {
 
     async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>> {
         self.read(self.inner.bearer(hash)).await
+    }
+
+    async fn newest(&self, job: JobId) -> Result<Option<Newest>> {
+        self.read(self.inner.newest(job)).await
     }
 
     async fn situation(&self, job: JobId) -> Result<Option<Situation>> {
