@@ -62,11 +62,11 @@ pub(crate) fn run(seed: u64, world: &Arc<World>, dir: &Path) -> Result<(), Strin
     sim.host(OPERATOR, move || operator.clone().operate());
     let blow = world.draw(|random| world.weather.next(random, Duration::ZERO));
     let mut run = Run { sim, world: Arc::clone(world), undo: Vec::new(), blow };
-    run.to_the_end()
+    run.go()
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) -> Result<(), String> {
+    fn go(&mut self) -> Result<(), String> {
         let calm = self.world.weather.until;
         loop {
             let now = self.sim.elapsed();
