@@ -34,7 +34,7 @@ fn decide(world: &World, host: &str, call: &Call) -> Fault {
         Fate::Before if call.operation == Operation::Get => Fault::Partial(1),
         Fate::Before => Fault::Before,
         Fate::After => Fault::After,
-        Fate::Twice | Fate::Late(_) => Fault::None,
+        Fate::Twice | Fate::Late(_) | Fate::Strays(_) => Fault::None,
         Fate::CrashBefore | Fate::CrashAfter => {
             world.kill(host);
             Fault::Delay(Duration::from_secs(3600))

@@ -76,7 +76,7 @@ impl Table {
             Fate::Takes(time) => sleep(time).await,
             Fate::Before => return Err(down()),
             Fate::CrashBefore => world.die(host).await,
-            Fate::After | Fate::Twice | Fate::Late(_) | Fate::CrashAfter => {}
+            Fate::After | Fate::Twice | Fate::Late(_) | Fate::Strays(_) | Fate::CrashAfter => {}
         }
         world.thawed(host).await;
         Ok(fate)
@@ -202,6 +202,11 @@ impl Store for Table {
 
     async fn complete(&self, at: Stamp, commits: Vec<Commit>) -> Result<Vec<Result<Artifact>>> {
         let fate = self.arrive().await?;
+        if let Fate::Strays(time) = fate {
+            self.again_after(time, at, commits.clone());
+            self.world.bereave(&commits);
+            return Err(down());
+        }
         let mut answers = self.commit(at, commits.clone()).await;
         match fate {
             Fate::Twice => answers = self.commit(at, commits).await,

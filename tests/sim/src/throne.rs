@@ -57,7 +57,7 @@ impl Claim {
             Fate::Takes(time) => sleep(time).await,
             Fate::Before => return Err(down()),
             Fate::CrashBefore => world.die(host).await,
-            Fate::After | Fate::Twice | Fate::Late(_) | Fate::CrashAfter => {}
+            Fate::After | Fate::Twice | Fate::Late(_) | Fate::Strays(_) | Fate::CrashAfter => {}
         }
         let now = world.now();
         let done = world.reign(|reign| change(reign, now));

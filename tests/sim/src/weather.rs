@@ -22,6 +22,8 @@ pub(crate) struct Weather {
     pub(crate) twice: f64,
     /// A call is carried out again much later.
     pub(crate) late: f64,
+    /// A commit strays: it comes much later than its worker's death.
+    pub(crate) stray: f64,
     /// A call's machine dies while it waits for the answer.
     pub(crate) crash: f64,
     /// A runner dies, fails, or hangs in a step.
@@ -64,10 +66,10 @@ impl Weather {
             false => 0.0,
         };
         let (before, after, slow) = (odds(0.1), odds(0.1), odds(0.05));
-        let (twice, late, crash, runner) = (odds(0.2), odds(0.2), odds(0.01), odds(0.2));
+        let (twice, late, stray, crash, runner) = (odds(0.2), odds(0.2), odds(0.3), odds(0.01), odds(0.2));
         let blows = Blow::ALL.into_iter().filter(|_| random.random_bool(0.6)).collect();
         let until = Duration::from_secs(random.random_range(40..160));
-        Self { before, after, slow, twice, late, crash, runner, blows, until }
+        Self { before, after, slow, twice, late, stray, crash, runner, blows, until }
     }
 
     /// When the next blow falls and which it is.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use coordinator_core::policy::Policy;
-use coordinator_store::MemoryStore;
+use coordinator_store::model::Commit;
+use coordinator_store::{MemoryStore, Store};
+use futures::FutureExt;
 use object_store::memory::InMemory;
 use proto::id::WorkerId;
 use proto::pipe::Task;
@@ -81,6 +83,8 @@ pub(crate) enum Fate {
     Twice,
     /// It is carried out, and again after a while.
     Late(Duration),
+    /// A commit is carried out only after a while; its worker dies now.
+    Strays(Duration),
     /// The caller's machine dies before it is carried out.
     CrashBefore,
     /// The caller's machine dies before it hears the answer.
@@ -149,7 +153,7 @@ impl World {
 
     /// What happens to a call.
     pub(crate) fn fate(&self) -> Fate {
-        let Weather { before, after, slow, twice, late, crash, .. } = self.weather;
+        let Weather { before, after, slow, twice, late, stray, crash, .. } = self.weather;
         let mut state = self.state();
         let usual = Duration::from_micros(state.random.random_range(100..20_000));
         if state.calm {
@@ -162,6 +166,7 @@ impl World {
             (slow, Fate::Takes(seconds)),
             (twice, Fate::Twice),
             (late, Fate::Late(seconds)),
+            (stray, Fate::Strays(seconds)),
             (crash, Fate::CrashBefore),
             (crash, Fate::CrashAfter),
         ];
@@ -177,6 +182,17 @@ impl World {
     pub(crate) async fn die<T>(&self, host: &str) -> T {
         self.kill(host);
         std::future::pending().await
+    }
+
+    /// The workers of some commits die.
+    pub(crate) fn bereave(&self, commits: &[Commit]) {
+        let workers = self.table.workers().now_or_never().and_then(Result::ok).unwrap_or_default();
+        for commit in commits {
+            if let Some(worker) = workers.iter().find(|worker| worker.id == commit.worker) {
+                self.note(&worker.name, format_args!("dies, and its commit of {:?} strays", commit.task));
+                self.kill(&worker.name);
+            }
+        }
     }
 
     /// A machine dies at the end of this tick.

@@ -19,8 +19,10 @@ fn number(variable: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: `{text}` is no number")))
 }
 
-fn simulate(seed: u64) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).arg(seed.to_string()).output().unwrap()
+fn simulate(seed: u64, planted: bool) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+    command.arg(seed.to_string()).args(planted.then_some("--planted"));
+    command.output().unwrap()
 }
 
 /// Says something that the test harness does not keep to itself.
@@ -35,7 +37,7 @@ fn complaint(output: &Output) -> String {
 #[test]
 fn no_seed_breaks_a_rule() {
     if let Some(seed) = number("QUIVER_SEED") {
-        let output = simulate(seed);
+        let output = simulate(seed, false);
         say(&output.stdout);
         assert!(output.status.success(), "seed {seed}: {}", complaint(&output));
         return;
@@ -52,7 +54,7 @@ fn no_seed_breaks_a_rule() {
                     if seed >= base + count {
                         return;
                     }
-                    let output = simulate(seed);
+                    let output = simulate(seed, false);
                     if !output.status.success() {
                         let line = format!(
                             "QUIVER_SEED={seed} cargo test --release -p sim  # {}",
@@ -74,8 +76,19 @@ fn no_seed_breaks_a_rule() {
 #[test]
 fn one_seed_gives_one_trace() {
     for seed in 1..4 {
-        let (one, two) = (simulate(seed), simulate(seed));
+        let (one, two) = (simulate(seed, false), simulate(seed, false));
         assert!(one.stdout.len() > 10_000, "seed {seed} shows little: {}", complaint(&one));
         assert!(one.stdout == two.stdout, "seed {seed} gives two traces");
     }
+}
+
+#[test]
+fn a_completion_that_does_not_check_the_attempt_is_caught() {
+    let caught = (0..200)
+        .map(|seed| (seed, simulate(seed, true)))
+        .find(|(_, output)| !output.status.success())
+        .expect("none of 200 seeds finds the planted bug");
+    let (seed, output) = caught;
+    say(format!("seed {seed} finds the planted bug: {}\n", complaint(&output)).as_bytes());
+    assert_eq!(output.status.code(), Some(1));
 }
