@@ -1,15 +1,15 @@
 //! The smallest runner: an example of the pipe, and the double that the worker's tests drive. A job's spec is its script:
 //!
-//! `{"do": "finish" | "fail" | "die" | "hang", "gate": PATH, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that text, write
-//! this process's id to `note`, wait until the file `gate` exists, then do what it says. All of it is optional: any other job finishes
-//! at once. A job that hangs takes the whole process with it. Asked for a checkpoint, a job that waits writes one with the text `asked`.
+//! `{"do": "finish" | "fail" | "die" | "hang", "gate": PATH, "takes_ms": N, "checkpoint": TEXT, "note": PATH}`: write a checkpoint with that
+//! text, write this process's id to `note`, wait until the file `gate` exists and so much time has passed, then do what it says. All of it
+//! is optional: any other job finishes at once. A job that hangs takes the whole process with it. Asked for a checkpoint, a job that waits writes one with the text `asked`.
 //! The result holds the inputs' files and the checkpoint from which the job resumed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
@@ -22,6 +22,8 @@ struct Script {
     #[serde(default)]
     r#do: String,
     gate: Option<PathBuf>,
+    #[serde(default)]
+    takes_ms: u64,
     checkpoint: Option<String>,
     note: Option<PathBuf>,
 }
@@ -29,6 +31,7 @@ struct Script {
 struct Running {
     start: Start,
     script: Script,
+    over: Instant,
 }
 
 fn main() -> Result<(), Failed> {
@@ -54,10 +57,11 @@ fn main() -> Result<(), Failed> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        let open = |r: &Running| r.script.gate.as_ref().is_none_or(|gate| gate.exists());
+        let now = Instant::now();
+        let open = |r: &Running| now >= r.over && r.script.gate.as_ref().is_none_or(|gate| gate.exists());
         let ready: Vec<Task> = running.iter().filter(|(_, r)| open(r)).map(|(task, _)| *task).collect();
         for task in ready {
-            if let Some(Running { start, script }) = running.remove(&task) {
+            if let Some(Running { start, script, .. }) = running.remove(&task) {
                 end(start, &script)?;
             }
         }
@@ -93,7 +97,8 @@ fn begin(start: Start, running: &mut BTreeMap<Task, Running>) -> Result<(), Fail
     if let Some(text) = &script.checkpoint {
         checkpoint(&start, 1, text)?;
     }
-    running.insert(task, Running { start, script });
+    let over = Instant::now() + Duration::from_millis(script.takes_ms);
+    running.insert(task, Running { start, script, over });
     Ok(())
 }
 
