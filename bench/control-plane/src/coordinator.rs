@@ -111,7 +111,11 @@ impl Coordinator {
 /// A program of this workspace, built beside this one.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    if path.is_file() { Ok(path) } else { bail!("{} is not built; bench/control-plane/run builds it", path.display()) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        bail!("{} is not built; bench/control-plane/run builds it", path.display())
+    }
 }
 
 /// Without the caller's settings; the process ends with this one.

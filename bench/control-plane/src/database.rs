@@ -12,7 +12,7 @@ use coordinator_core::time::Micros;
 use coordinator_store::model::Stamp;
 use coordinator_store::{Leadership, SqlStore, Store};
 use proto_kit::clock::{Clock, SystemClock};
-use sqlx::{AnyConnection, Connection, Executor};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;
 
 /// The variable in which `tests/postgres` names its server.
@@ -109,7 +109,7 @@ pub(crate) async fn empty_database() -> Result<String> {
     let name = format!("bench_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     sqlx::any::install_default_drivers();
     let mut connection = AnyConnection::connect(&server).await?;
-    connection.execute(format!("create database {name}").as_str()).await?;
+    connection.execute(AssertSqlSafe(format!("create database {name}"))).await?;
     connection.close().await?;
     Ok(server.replacen("/postgres?", &format!("/{name}?"), 1))
 }

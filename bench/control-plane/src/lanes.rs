@@ -33,7 +33,12 @@ async fn submit(database: &Database, name: &str, count: usize, script: &Value) -
 }
 
 /// Lanes that run one short job after the other: the time from the end of one to the start of the next.
-pub(crate) async fn idle(database: &Database, sheet: &mut Sheet<'_>, lanes: usize, jobs: usize) -> Result<()> {
+pub(crate) async fn idle(
+    database: &Database,
+    sheet: &mut Sheet<'_>,
+    lanes: usize,
+    jobs: usize,
+) -> Result<()> {
     submit(database, "idle", jobs, &json!({ "takes_ms": 100 })).await?;
     let coordinator = Coordinator::start(database).await?;
     let worker = worker::Worker::new(Settings {
@@ -64,9 +69,11 @@ pub(crate) async fn idle(database: &Database, sheet: &mut Sheet<'_>, lanes: usiz
 /// A worker in a process of its own, with one lane.
 fn start_worker(coordinator: &Coordinator, folder: &Path) -> Result<Child> {
     let mut command = Command::new(program("worker")?);
-    command.args(["run", "--coordinator", &coordinator.url, "--device", "cpu", "--log", "error", "--runner"]);
+    command.args(["run", "--coordinator", &coordinator.url, "--device", "cpu", "--runner"]);
     command.arg(program("examples/scripted_runner")?).arg("--dir").arg(folder);
-    Ok(clean(&mut command).env("QUIVER_WORKER__MIN_FREE_DISK", "0").spawn()?)
+    Ok(clean(&mut command)
+        .envs([("QUIVER_WORKER__MIN_FREE_DISK", "0"), ("QUIVER_WORKER__LOG", "error")])
+        .spawn()?)
 }
 
 /// Workers are killed while they compute: the time until each one's job is another's.
@@ -81,7 +88,11 @@ pub(crate) async fn death(database: &Database, sheet: &mut Sheet<'_>, victims: u
     }
     let mut operator = coordinator.operator().await?;
     let running = async {
-        let request = || v1::JobsRequest { sweep: "death".to_owned(), state: "running".to_owned(), ..Default::default() };
+        let request = || v1::JobsRequest {
+            sweep: "death".to_owned(),
+            state: "running".to_owned(),
+            ..Default::default()
+        };
         while operator.jobs(request()).await?.into_inner().matching < victims as u64 {
             sleep(GLANCE).await;
         }
@@ -111,7 +122,11 @@ pub(crate) async fn death(database: &Database, sheet: &mut Sheet<'_>, victims: u
     }
     beats.abort();
     let longest = seen.iter().copied().fold(0.0, f64::max);
-    sheet.note(format!("death of {victims} workers seen, mean"), seen.iter().sum::<f64>() / victims as f64, "s");
+    sheet.note(
+        format!("death of {victims} workers seen, mean"),
+        seen.iter().sum::<f64>() / victims as f64,
+        "s",
+    );
     sheet.hold(format!("death of {victims} workers seen, longest"), longest, "s", Goal::AtMost(30.0));
     coordinator.stop().await
 }
@@ -179,7 +194,12 @@ pub(crate) async fn takeover(database: &Database, sheet: &mut Sheet<'_>) -> Resu
     };
     let offers = timeout(PATIENCE, served).await.context("nobody takes over")??;
     offers.first().context("the new leader has no jobs")?;
-    sheet.hold("takeover by a standby, to the first dispatch", killed.elapsed().as_secs_f64(), "s", Goal::AtMost(20.0));
+    sheet.hold(
+        "takeover by a standby, to the first dispatch",
+        killed.elapsed().as_secs_f64(),
+        "s",
+        Goal::AtMost(20.0),
+    );
     standby.stop().await
 }
 

@@ -44,7 +44,10 @@ mod tests {
     #[test]
     fn quantiles_are_durations_that_were_seen() {
         let latencies: Latencies = (1..=200).rev().map(Duration::from_millis).collect();
-        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| latencies.quantile_ms(share)), [1.0, 100.0, 198.0, 200.0]);
+        assert_eq!(
+            [0.0, 0.5, 0.99, 1.0].map(|share| latencies.quantile_ms(share)),
+            [1.0, 100.0, 198.0, 200.0]
+        );
         assert_eq!(Latencies::default().quantile_ms(0.5), 0.0);
     }
 }

@@ -73,7 +73,10 @@ fn write_manifest(folder: &Path, tools: usize) -> Result<PathBuf> {
     fs::write(folder.join("tools/multiple.jsonl"), records)?;
     let manifest = folder.join("many.yaml");
     let base = json!(base);
-    fs::write(&manifest, format!("name: many\nbase: {{path: {base}}}\ndataset: {{records: {{path: tools}}}}\n"))?;
+    fs::write(
+        &manifest,
+        format!("name: many\nbase: {{path: {base}}}\ndataset: {{records: {{path: tools}}}}\n"),
+    )?;
     Ok(manifest)
 }
 

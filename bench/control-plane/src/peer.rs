@@ -40,6 +40,10 @@ pub(crate) async fn measure(
         bail!("the peer: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let outcome: Outcome = serde_json::from_slice(&output.stdout).context("the peer's answer")?;
-    sheet.note(format!("graphile-worker: {concurrency} lanes, {batch} at a time"), outcome.jobs_per_s, "jobs/s");
+    sheet.note(
+        format!("graphile-worker: {concurrency} lanes, {batch} at a time"),
+        outcome.jobs_per_s,
+        "jobs/s",
+    );
     Ok(outcome.jobs_per_s)
 }

@@ -19,7 +19,12 @@ const SLOTS: u32 = 16;
 const LANES: usize = 16;
 
 /// Measures for about `time` each.
-pub(crate) async fn measure(table: &Table, sheet: &mut Sheet<'_>, workers: usize, time: Duration) -> Result<()> {
+pub(crate) async fn measure(
+    table: &Table,
+    sheet: &mut Sheet<'_>,
+    workers: usize,
+    time: Duration,
+) -> Result<()> {
     let workers = register(table, workers).await?;
     let mut busy = Busy::default();
     let end = Instant::now() + 2 * time;
@@ -107,7 +112,8 @@ fn commit(worker: WorkerId, offer: &Offer) -> Commit {
 
 /// Heartbeats of all workers, each with one job, in transactions of 256.
 async fn beat(table: &Table, sheet: &mut Sheet<'_>, workers: &[WorkerId], time: Duration) -> Result<()> {
-    let one = |worker: &WorkerId| Claim { worker: *worker, lane: LaneId(0), fan: None, free_slots: 1, prefetch: 0 };
+    let one =
+        |worker: &WorkerId| Claim { worker: *worker, lane: LaneId(0), fan: None, free_slots: 1, prefetch: 0 };
     let answers = table.store.claim(table.stamp(), workers.iter().map(one).collect()).await?;
     let mut held = Vec::<(WorkerId, Task)>::new();
     for (worker, offers) in workers.iter().zip(answers) {
