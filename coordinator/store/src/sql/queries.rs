@@ -64,7 +64,7 @@ queries! {
     jobs_start,
     jobs_succeed,
     jobs_take_back,
-    lane_held,
+    lanes_held,
     lanes_live,
     needs_met,
     offer_checkpoints,
