@@ -66,7 +66,8 @@ impl LaneFacts {
     pub fn allowance(&self, fan: Option<Digest>) -> u32 {
         let others = self.fleet.lanes.saturating_sub(1);
         let spare = self.fleet.ready.saturating_sub(others).saturating_sub(u64::from(self.free_slots));
-        let most = self.free_slots.saturating_add(self.prefetch.min(u32::try_from(spare).unwrap_or(u32::MAX)));
+        let most =
+            self.free_slots.saturating_add(self.prefetch.min(u32::try_from(spare).unwrap_or(u32::MAX)));
         if fan.is_some() { most } else { most.min(1) }
     }
 }

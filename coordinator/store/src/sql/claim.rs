@@ -187,7 +187,8 @@ impl Batch {
             .await?;
         let claimed = rows.iter().map(|row| get(row, "id").map(JobId)).collect::<Result<Vec<_>>>()?;
         let jobs = json(&claimed)?;
-        let begun = query(tx.sql.attempts_begin).bind(&jobs).bind(now).bind(term).execute(&mut *tx.db).await?;
+        let begun =
+            query(tx.sql.attempts_begin).bind(&jobs).bind(now).bind(term).execute(&mut *tx.db).await?;
         expect_rows(begun.rows_affected(), claimed.len(), "attempt to begin")?;
         self.offers.extend(offers(tx, &jobs).await?);
         Ok(())
