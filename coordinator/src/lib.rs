@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod loops;
+pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod plan;

@@ -14,6 +14,7 @@ use worker_artifacts::{ArtifactError, Artifacts};
 
 use crate::config::{Database, Settings, SettingsError};
 use crate::loops::{ServeError, Serving, serve};
+use crate::metrics::Metrics;
 use crate::plan::ManifestPlanner;
 use crate::reign::{Clocks, incoming, reign};
 use crate::server;
@@ -51,6 +52,7 @@ pub struct Node {
     policy: Policy,
     clocks: Clocks,
     artifacts: Artifacts,
+    metrics: Arc<Metrics>,
 }
 
 enum Table {
@@ -70,15 +72,19 @@ impl Node {
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let (policy, clocks) = (settings.policy(), Clocks { ttl: settings.leader_ttl });
+        let metrics = Arc::<Metrics>::default();
         let table = match settings.database()? {
-            Database::File(path) => Table::File(Arc::new(SqlStore::sqlite(&path, policy).await?)),
+            Database::File(path) => {
+                let store = SqlStore::sqlite(&path, policy).await?;
+                Table::File(Arc::new(store.observed(Arc::clone(&metrics) as _)))
+            }
             Database::Postgres(url) => {
                 let (holder, own) = (Uuid::now_v7().to_string(), settings.address(address));
                 Table::Cluster(Leadership::open(&url, holder, own, clocks.ttl).await?)
             }
         };
         let artifacts = Artifacts::open(&settings.store())?;
-        Ok(Self { listener: Arc::new(listener), address, table, policy, clocks, artifacts })
+        Ok(Self { listener: Arc::new(listener), address, table, policy, clocks, artifacts, metrics })
     }
 
     /// Where it listens.
@@ -91,12 +97,13 @@ impl Node {
     /// # Errors
     /// When the server breaks down.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), NodeError> {
-        let Self { listener, table, policy, clocks, artifacts, .. } = self;
+        let Self { listener, table, policy, clocks, artifacts, metrics, .. } = self;
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
             clock: Arc::new(SystemClock::default()),
             settings: server::Settings { policy, ..server::Settings::new(artifacts.url()) },
+            metrics: Arc::clone(&metrics),
         };
         match table {
             Table::File(store) => {
@@ -107,7 +114,7 @@ impl Node {
                 Ok(served?)
             }
             Table::Cluster(leadership) => {
-                Ok(reign(listener, leadership, clocks, policy, serving, shutdown).await?)
+                Ok(reign(listener, leadership, clocks, policy, serving, &metrics, shutdown).await?)
             }
         }
     }

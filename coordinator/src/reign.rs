@@ -9,15 +9,17 @@ use std::time::Duration;
 use coordinator_core::policy::Policy;
 use coordinator_store::{Leadership, Store, StoreError};
 use futures::Stream;
+use proto::error::StandsBy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::loops::{ServeError, Serving, serve};
+use crate::metrics::Metrics;
+use crate::server::probe;
 
 /// How a coordinator reigns.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +50,16 @@ pub(crate) async fn reign(
     clocks: Clocks,
     policy: Policy,
     serving: impl Fn(Arc<dyn Store>) -> Serving,
+    metrics: &Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     while !shutdown.is_cancelled() {
-        let Some(trusted_until) = stand_by(&listener, &leadership, clocks, &shutdown).await? else { break };
+        let stood_by = stand_by(&listener, &leadership, clocks, metrics, &shutdown).await?;
+        let Some(trusted_until) = stood_by else { break };
         let term = leadership.term();
         tracing::info!(%term, "leading");
         let reigning = shutdown.child_token();
-        let store: Arc<dyn Store> = Arc::new(leadership.store(policy));
+        let store: Arc<dyn Store> = Arc::new(leadership.store(policy).observed(Arc::clone(metrics) as _));
         let (served, ()) = tokio::join!(
             async {
                 let served = serve(incoming(&listener), serving(store), reigning.clone()).await;
@@ -94,16 +98,18 @@ async fn stand_by(
     listener: &Arc<TcpListener>,
     leadership: &Leadership,
     clocks: Clocks,
+    metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<Option<Instant>, ServeError> {
     let (leader, known) = watch::channel(String::new());
     let standing_by = shutdown.child_token();
     let answer = move || {
         let leader = known.borrow().clone();
-        async move { Status::unavailable(standing_by_for(&leader)).into_http::<axum::body::Body>() }
+        async move { StandsBy { leader }.refusal().into_http::<axum::body::Body>() }
     };
     let server = Server::builder()
-        .add_routes(Routes::from(axum::Router::new().fallback(answer)))
+        .accept_http1(true)
+        .add_routes(Routes::from(probe::routes(metrics).fallback(answer)))
         .serve_with_incoming_shutdown(incoming(listener), standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
@@ -112,7 +118,8 @@ async fn stand_by(
             served
         },
         async {
-            let leads = standing_by.run_until_cancelled(take_over(leadership, clocks, &leader)).await;
+            let lead = take_over(leadership, clocks, metrics, &leader);
+            let leads = standing_by.run_until_cancelled(lead).await;
             standing_by.cancel();
             leads
         },
@@ -121,18 +128,16 @@ async fn stand_by(
     Ok(leads)
 }
 
-fn standing_by_for(leader: &str) -> String {
-    match leader {
-        "" => "this coordinator stands by, and nobody leads yet".to_owned(),
-        leader => format!("this coordinator stands by for the leader at {leader}"),
-    }
-}
-
 /// Waits until this coordinator leads.
-async fn take_over(leadership: &Leadership, clocks: Clocks, leader: &watch::Sender<String>) -> Instant {
+async fn take_over(
+    leadership: &Leadership,
+    clocks: Clocks,
+    metrics: &Metrics,
+    leader: &watch::Sender<String>,
+) -> Instant {
     loop {
         let asked = Instant::now();
-        match attempt(leadership, clocks).await {
+        match attempt(leadership, clocks, metrics).await {
             Ok(None) => return asked + clocks.trust(),
             Ok(Some((address, remaining))) => {
                 leader.send_replace(address);
@@ -152,7 +157,11 @@ async fn take_over(leadership: &Leadership, clocks: Clocks, leader: &watch::Send
 }
 
 /// Tries to lead. Tells who does, and for how long, where it does not succeed.
-async fn attempt(leadership: &Leadership, clocks: Clocks) -> Result<Option<(String, Duration)>, StoreError> {
+async fn attempt(
+    leadership: &Leadership,
+    clocks: Clocks,
+    metrics: &Metrics,
+) -> Result<Option<(String, Duration)>, StoreError> {
     let asked = async {
         if leadership.try_lead().await?.is_some() {
             return Ok(None);
@@ -160,7 +169,9 @@ async fn attempt(leadership: &Leadership, clocks: Clocks) -> Result<Option<(Stri
         let leader = leadership.leader().await?;
         Ok(Some((leader.address, leader.remaining)))
     };
-    timeout(clocks.ttl, asked).await.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
+    let asked = timeout(clocks.ttl, asked).await;
+    metrics.table_answers(matches!(asked, Ok(Ok(_))));
+    asked.unwrap_or_else(|_| Ok(Some((String::new(), Duration::ZERO))))
 }
 
 /// Renews the reign; returns when it is over or can no longer be trusted.

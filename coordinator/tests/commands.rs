@@ -88,6 +88,29 @@ fn a_sweep_is_submitted_listed_cancelled_and_retried() {
 }
 
 #[test]
+fn adapters_are_waived_and_what_is_needed_is_not() {
+    let place = Place::new();
+    let serving = serve(&place);
+    let at = ["--coordinator", &serving.url];
+    let run = |args: &[&str]| text(&place.run(&[args, &at].concat()).stdout);
+    run(&["submit", "demo.yaml"]);
+    assert_eq!(
+        error(&place, &[&["waive", "demo"], &at[..]].concat()),
+        "error: say which jobs to waive, by id or by a condition"
+    );
+    assert_eq!(
+        error(&place, &[&["waive", "demo", "--stage", "embed"], &at[..]].concat()),
+        "error: job `embeddings` cannot be waived: `gate` needs what it makes"
+    );
+    let one = ["waive", "demo", "--stage", "pretrain", "--label", "wea*"];
+    assert_eq!(run(&[&one[..], &["--preview"]].concat()), "1 jobs would change (1 ready)\n");
+    assert_eq!(run(&one), "1 jobs waived\n");
+    let status = run(&["status", "demo"]);
+    assert!(status.contains("pretrain weather (waived)"), "{status}");
+    assert_eq!(run(&["retry", "demo", "--label", "weather"]), "1 jobs to be tried again\n");
+}
+
+#[test]
 fn mistakes_are_one_line_each() {
     let place = Place::new();
     place.write("wrong.yaml", &MANIFEST.replace("evaluate", "evalute"));

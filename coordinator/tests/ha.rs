@@ -1,7 +1,8 @@
 //! Coordinators that share a Postgres, as processes: one leads, another takes over whether the first says goodbye or not.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -76,6 +77,16 @@ fn until_it_stands_by(url: &str, leader: &str) {
     }
 }
 
+/// What plain HTTP answers: the status and the body.
+fn get(url: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
 #[test]
 fn another_takes_over_whether_the_first_says_goodbye_or_not() {
     let Some(database) = tests::database() else { return };
@@ -85,6 +96,11 @@ fn another_takes_over_whether_the_first_says_goodbye_or_not() {
     let second = Coordinator::start(folder.path(), "second", &database);
     until_it_stands_by(&second.url, "http://first");
     assert!(status(&[&second.url, &first.url]).status.success(), "the one that leads is found");
+    let tells = |url: &str, path| get(url, path).0;
+    assert_eq!([tells(&first.url, "/readyz"), tells(&first.url, "/leaderz")], ["200", "200"]);
+    assert_eq!([tells(&second.url, "/readyz"), tells(&second.url, "/leaderz")], ["200", "503"]);
+    assert!(get(&first.url, "/metrics").1.contains("\nquiver_leader 1\n"));
+    assert!(get(&second.url, "/metrics").1.contains("\nquiver_leader 0\n"));
 
     first.process.kill().unwrap();
     let took = until_served(&[&first.url, &second.url]);

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::loops::{ServeError, Serving, serve};
+use coordinator::metrics::Metrics;
 use coordinator::server::Settings;
 use coordinator::server::planner::{PlanError, PlanRequest, Planned, Planner};
 use coordinator_core::policy::Policy;
@@ -20,7 +22,8 @@ use proto::v1::fleet_client::FleetClient;
 use proto::v1::operator_client::OperatorClient;
 use proto::v1::{self, Task};
 use proto_kit::clock::ManualClock;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -43,7 +46,17 @@ impl Planner for LinePlanner {
             let spec = JobSpec::Gate(GateSpec { gate: Gate::default(), seed: seed as u64 });
             let key = job_key(&spec, &inputs).unwrap();
             keys.insert(label.clone(), key);
-            jobs.push(PlannedJob { key, spec, label, inputs, fan: None, fan_limits: None, tokens: 10 });
+            jobs.push(PlannedJob {
+                key,
+                spec,
+                label,
+                inputs,
+                fan: None,
+                fan_limits: None,
+                coverage: false,
+                may_miss: 0,
+                tokens: 10,
+            });
         }
         Ok(Planned {
             name: request.file,
@@ -62,6 +75,7 @@ impl Planner for LinePlanner {
 
 /// A coordinator that serves, with clients.
 struct World {
+    address: SocketAddr,
     clock: ManualClock,
     fleet: FleetClient<Channel>,
     operator: OperatorClient<Channel>,
@@ -72,7 +86,9 @@ struct World {
 impl World {
     async fn start(database: &Path) -> Self {
         let policy = Policy { backoff: Duration::from_millis(1), ..Policy::default() };
-        let store = Arc::new(SqlStore::sqlite(database, policy).await.unwrap());
+        let metrics = Arc::<Metrics>::default();
+        let store =
+            Arc::new(SqlStore::sqlite(database, policy).await.unwrap().observed(Arc::clone(&metrics) as _));
         let clock = ManualClock::new(1_700_000_000_000_000);
         let tick = Duration::from_millis(10);
         let serving = Serving {
@@ -80,19 +96,30 @@ impl World {
             planner: Arc::new(LinePlanner),
             clock: Arc::new(clock.clone()),
             settings: Settings { policy, tick, progress_flush: tick, ..Settings::new("file:///store") },
+            metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(TcpIncoming::from(listener), serving, shutdown.clone()));
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let (fleet, operator) = (FleetClient::new(channel.clone()), OperatorClient::new(channel));
-        Self { clock, fleet, operator, shutdown, serving }
+        Self { address, clock, fleet, operator, shutdown, serving }
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
+    }
+
+    /// What plain HTTP/1.1 answers.
+    async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     async fn submit(&mut self, manifest: &str) -> v1::SubmitReply {
@@ -129,7 +156,7 @@ impl World {
     async fn heartbeat(&mut self, worker: i64, task: Task, step: u64) -> Result<Vec<v1::Directive>, Status> {
         let progress = Some(v1::Progress { step, total: 10, tokens: step, loss: Some(1.5) });
         let held = vec![v1::Held { task: Some(task), running: true, progress }];
-        let request = v1::HeartbeatRequest { term: 1, worker, held, draining: false };
+        let request = v1::HeartbeatRequest { term: 1, worker, held, ..Default::default() };
         Ok(self.fleet.heartbeat(request).await?.into_inner().directives)
     }
 
@@ -384,7 +411,9 @@ async fn operators_select_by_what_jobs_are_and_see_before_they_change() {
     let refused = world.operator.cancel(wrong).await.unwrap_err();
     assert!(refused.message().contains("error_code"), "{refused}");
     let explained = world.operator.explain(v1::ExplainRequest { job: task.job }).await.unwrap().into_inner();
-    assert_eq!(explained.lines, ["w computes it since 7 s; it last went on 7 s ago"]);
+    // Progress is written down before the clock moves or after it.
+    let reasons = [7, 0].map(|ago| vec![format!("w computes it since 7 s; it last went on {ago} s ago")]);
+    assert!(reasons.contains(&explained.lines), "{:?}", explained.lines);
     let unknown = world.operator.explain(v1::ExplainRequest { job: 99 }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     world.stop().await;
@@ -417,5 +446,63 @@ async fn a_drained_worker_is_told_so_and_the_journal_tells_everything() {
     world.complete(worker, task, 1).await.unwrap();
     let next = journal.message().await.unwrap().unwrap();
     assert_eq!((next.kind.as_str(), next.job, next.attempt), ("job.succeeded", task.job, 1));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn plain_http_beside_the_calls_tells_monitors_what_happened() {
+    let (_dir, database) = folder();
+    let mut world = World::start(&database).await;
+    world.submit("first\nsecond").await;
+    let worker = world.register("w", vec![]).await.worker;
+    let first = world.next_job(worker).await.task.unwrap();
+    world.heartbeat(worker, first, 1).await.unwrap();
+    world.complete(worker, first, 1).await.unwrap();
+    let second = world.next_job(worker).await.task.unwrap();
+    let fail =
+        v1::FailRequest { term: 1, worker, task: Some(second), code: "data".into(), ..Default::default() };
+    world.fleet.fail(fail).await.unwrap();
+    world.complete(worker, second, 2).await.unwrap_err();
+
+    let beat = v1::HeartbeatRequest { term: 1, worker, idle_gaps_us: vec![100_000], ..Default::default() };
+    world.fleet.heartbeat(beat).await.unwrap();
+    // A loop of the server counts what the table holds.
+    let counted = async {
+        loop {
+            let metrics = world.get("/metrics").await;
+            if metrics.contains("quiver_jobs{state=\"failed\"} 1\n") {
+                return metrics;
+            }
+        }
+    };
+    let metrics = tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap();
+    assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        &format!("quiver_build_info{{version=\"{version}\"}} 1"),
+        "quiver_leader 1",
+        "quiver_term 1",
+        "quiver_table_up 1",
+        "quiver_claims_total 2",
+        "quiver_completions_total 1",
+        "quiver_heartbeats_total 2",
+        "quiver_idle_gap_seconds_sum 0.1",
+        "quiver_jobs{state=\"succeeded\"} 1",
+        "quiver_workers 1",
+        "quiver_lanes 1",
+        "quiver_lanes_busy 0",
+        "quiver_releases_total 0",
+        "quiver_failures_total{code=\"data\"} 1",
+        "quiver_refused_total{reason=\"STALE_ATTEMPT\"} 1",
+        "quiver_call_seconds_count{method=\"Fleet/Complete\"} 2",
+        "quiver_call_seconds_count{method=\"Operator/Submit\"} 1",
+        "quiver_table_seconds_count{operation=\"submit\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    for (path, body) in [("/healthz", "alive\n"), ("/readyz", "leads\n"), ("/leaderz", "leads\n")] {
+        let answer = world.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with(body), "{answer}");
+    }
     world.stop().await;
 }

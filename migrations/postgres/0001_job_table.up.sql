@@ -188,7 +188,8 @@ begin
         or (old.state = 'leased' and new.state in ('running', 'ready', 'backoff', 'succeeded', 'failed', 'cancelled'))
         or (old.state = 'running' and new.state in ('ready', 'backoff', 'succeeded', 'failed', 'cancelled'))
         or (old.state = 'backoff' and new.state in ('ready', 'cancelled', 'skipped'))
-        or (old.state in ('failed', 'cancelled', 'skipped') and new.state in ('ready', 'blocked'))
+        or (old.state in ('failed', 'cancelled') and new.state in ('ready', 'blocked', 'skipped'))
+        or (old.state = 'skipped' and new.state in ('ready', 'blocked'))
     ) then
         raise exception 'the state machine forbids this move of a job';
     end if;

@@ -9,6 +9,14 @@ alter table jobs add column coverage integer not null default 0;
 alter table jobs add column halvings integer not null default 0;
 alter table jobs add column avoid text;
 
+-- `optional` marks an input without which its job can be computed; of those it goes on without `may_miss`, once they are waived.
+alter table jobs add column may_miss integer not null default 0;
+alter table job_inputs add column optional integer not null default 0;
+
+-- What a sweep did without, for whatever reason.
+drop index jobs_failed;
+create index jobs_failed on jobs (id) where state in ('failed', 'skipped');
+
 drop index jobs_ready;
 drop index jobs_ready_by_fan;
 create index jobs_ready on jobs (priority desc, coverage desc, tokens desc, id) where state = 'ready';

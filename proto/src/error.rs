@@ -148,3 +148,42 @@ impl Reason {
         status
     }
 }
+
+/// How a coordinator that does not lead refuses every call: `UNAVAILABLE`, with the leader's address in the metadata entry
+/// [`StandsBy::METADATA`] where it knows one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandsBy {
+    /// Where the leader is reached; empty while nobody leads.
+    pub leader: String,
+}
+
+impl StandsBy {
+    /// Key of the metadata entry.
+    pub const METADATA: &'static str = "quiver-leader";
+
+    /// The refusal that a status carries, if it is one.
+    #[cfg(feature = "wire")]
+    pub fn of(status: &tonic::Status) -> Option<Self> {
+        let leader = status.metadata().get(Self::METADATA)?.to_str().ok()?.to_owned();
+        Some(Self { leader })
+    }
+
+    /// The refusal as a status. An address that cannot stand in a header is told in the message alone.
+    #[cfg(feature = "wire")]
+    pub fn refusal(&self) -> tonic::Status {
+        let mut status = tonic::Status::unavailable(self.to_string());
+        if let Ok(leader) = self.leader.parse() {
+            status.metadata_mut().insert(Self::METADATA, leader);
+        }
+        status
+    }
+}
+
+impl fmt::Display for StandsBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.leader.as_str() {
+            "" => f.write_str("this coordinator stands by, and nobody leads yet"),
+            leader => write!(f, "this coordinator stands by for the leader at {leader}"),
+        }
+    }
+}

@@ -10,4 +10,7 @@ pub mod state;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("quiver.v1");
+
+    /// The path of every method, such as `/quiver.v1.Fleet/Register`.
+    pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 }

@@ -68,7 +68,7 @@ named_states! {
 }
 
 impl JobState {
-    /// Whether only an operator's `retry` leaves this state.
+    /// Whether the job has ended: only `retry` and `waive` leave this state.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped)
     }
@@ -78,7 +78,8 @@ impl JobState {
         matches!(self, Self::Leased | Self::Running)
     }
 
-    /// Whether a job may go from this state to `next`. An operator's `retry` is the only way out of a terminal state.
+    /// Whether a job may go from this state to `next`. Only an operator's `retry`, or waiving what failed, leaves a
+    /// terminal state.
     pub const fn may_become(self, next: Self) -> bool {
         use JobState::{Backoff, Blocked, Cancelled, Failed, Leased, Ready, Running, Skipped, Succeeded};
         match self {
@@ -87,7 +88,8 @@ impl JobState {
             Leased => matches!(next, Running | Ready | Backoff | Succeeded | Failed | Cancelled),
             Running => matches!(next, Ready | Backoff | Succeeded | Failed | Cancelled),
             Backoff => matches!(next, Ready | Cancelled | Skipped),
-            Failed | Cancelled | Skipped => matches!(next, Ready | Blocked),
+            Failed | Cancelled => matches!(next, Ready | Blocked | Skipped),
+            Skipped => matches!(next, Ready | Blocked),
             Succeeded => false,
         }
     }

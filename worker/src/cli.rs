@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,8 +46,8 @@ struct Run {
 
 #[derive(Debug, clap::Args, Serialize)]
 struct Flags {
-    /// The coordinator's URL, such as http://127.0.0.1:7700.
-    #[arg(long)]
+    /// The coordinator's address, such as http://127.0.0.1:7700; several, separated by commas, where some stand by.
+    #[arg(long, value_name = "URL")]
     coordinator: Option<String>,
     /// A device to drive: `cpu` or `cuda:N`. Repeat it for several.
     #[arg(long)]
@@ -73,6 +74,9 @@ struct Flags {
     #[arg(long, value_parser = humantime::parse_duration)]
     #[serde(serialize_with = "human::optional::serialize")]
     drain_grace: Option<Duration>,
+    /// Address at which monitors read this worker's figures, such as 127.0.0.1:7701.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
 /// Runs the command; an error becomes one line and a failing exit code.

@@ -1,5 +1,6 @@
 //! What a worker can be told.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::size::Size;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// The coordinator's URL.
+    /// The coordinator's address; several with commas between.
     pub coordinator: String,
     /// Devices to drive, one lane each.
     pub device: Vec<String>,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub min_free_disk: Size,
     /// How much inputs may take that no job reads any more.
     pub cache_limit: Option<Size>,
+    /// Address at which monitors read this worker's figures; nothing listens when absent.
+    pub metrics: Option<SocketAddr>,
     /// What is logged: a level, or directives by module.
     pub log: String,
     /// How a log line looks.
@@ -64,6 +67,7 @@ impl Default for Settings {
             stop_timeout: Duration::from_secs(120),
             min_free_disk: Size(2 << 30),
             cache_limit: None,
+            metrics: None,
             log: "info".to_owned(),
             log_format: Format::default(),
         }

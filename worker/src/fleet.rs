@@ -1,33 +1,29 @@
 //! The coordinator as a worker sees it: unary calls with deadlines, and what a failed call means.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use proto::error::Reason;
+use proto::error::{Reason, StandsBy};
 use proto::v1;
 use proto::v1::fleet_client::FleetClient;
+use proto_kit::address::Address;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 use crate::error::Error;
+use crate::route::{Door, Route};
 
 /// How long a call may take, besides the time that it asked to wait.
 const CALL: Duration = Duration::from_secs(10);
-/// Largest answer that is read: one offer may name thousands of inputs.
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No answer, or one that says to come back later. Trying again is safe and may help.
-    #[error("cannot reach the coordinator at {url}: {cause}")]
-    Unreachable {
-        /// Its URL.
-        url: String,
-        /// The innermost cause.
-        cause: String,
-    },
+    /// No coordinator answers, or each says to come back later: one reason for each. Trying again is safe and may help.
+    #[error("{0}")]
+    Unreachable(String),
     /// The coordinator refuses for a reason that the protocol knows.
     #[error("the coordinator refuses: {1}")]
     Refused(Reason, String),
@@ -36,30 +32,33 @@ pub enum CallError {
     Rejected(String),
 }
 
-/// A client. Clones share the channel, which connects with the first call and again after each loss.
+/// A client. Clones share the channels and what is known about who serves.
 #[derive(Clone, Debug)]
 pub struct Fleet {
-    client: FleetClient<Channel>,
-    url: String,
+    route: Arc<Route>,
 }
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident($request:ident) -> $reply:ident),+ $(,)?) => {
         $($(#[$doc])*
         pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$reply, CallError> {
-            let mut client = self.client.clone();
-            self.answer(CALL, client.$name(request)).await
+            self.call(CALL, request, |mut client, request| async move { client.$name(request).await }).await
         })+
     };
 }
 
 impl Fleet {
-    /// A client of the coordinator at `url`, over the network.
+    /// A client of the coordinators at `urls`, several with commas between, over the network. One of them serves; the others tell which.
     ///
     /// # Errors
-    /// When the URL makes no sense.
-    pub fn connect(url: &str) -> Result<Self, Error> {
-        Ok(Self::over(Self::endpoint(url)?.connect_lazy(), url))
+    /// When an address makes no sense.
+    pub fn connect(urls: &str) -> Result<Self, Error> {
+        let wrong = |error| Error::Setting(format!("`coordinator`: {error}"));
+        let addresses = Address::list(urls).map_err(wrong)?;
+        let door = |address: &Address| Ok(Door::new(address.as_str(), endpoint(address)?.connect_lazy()));
+        let doors = addresses.iter().map(door).collect::<Result<_, Error>>()?;
+        let dial = |address: &Address| endpoint(address).ok().map(|endpoint| endpoint.connect_lazy());
+        Ok(Self { route: Arc::new(Route::new(doors, Some(dial))) })
     }
 
     /// Address, deadlines and keep-alive of a channel to the coordinator at `url`. A simulation joins it with a connector of its own
@@ -68,17 +67,12 @@ impl Fleet {
     /// # Errors
     /// When the URL makes no sense.
     pub fn endpoint(url: &str) -> Result<Endpoint, Error> {
-        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let endpoint = Endpoint::from_shared(with_scheme).map_err(|error| {
-            Error::Setting(format!("`coordinator`: `{url}` is no address of a coordinator: {error}"))
-        })?;
-        Ok(endpoint.connect_timeout(CALL).http2_keep_alive_interval(CALL).keep_alive_timeout(CALL))
+        endpoint(&url.parse().map_err(|error| Error::Setting(format!("`coordinator`: {error}")))?)
     }
 
     /// A client over a channel that connects again by itself; `url` names the coordinator in messages.
     pub fn over(channel: Channel, url: &str) -> Self {
-        let client = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { client, url: url.to_owned() }
+        Self { route: Arc::new(Route::new(vec![Door::new(url, channel)], None)) }
     }
 
     unary! {
@@ -90,26 +84,57 @@ impl Fleet {
     }
 
     pub(crate) async fn acquire(&self, request: v1::AcquireRequest) -> Result<v1::AcquireReply, CallError> {
-        let mut client = self.client.clone();
         let within = CALL + Duration::from_millis(request.wait_ms);
-        self.answer(within, client.acquire(request)).await
+        self.call(within, request, |mut client, request| async move { client.acquire(request).await }).await
     }
 
-    async fn answer<T>(
+    /// Asks one coordinator after another, each for as long as a call may take, until one answers.
+    async fn call<Request: Clone, Reply, F>(
         &self,
         within: Duration,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, CallError> {
-        let unreachable = |cause| CallError::Unreachable { url: self.url.clone(), cause };
-        match timeout(within, call).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(match Reason::of(&status) {
-                Some(reason) => CallError::Refused(reason, status.message().to_owned()),
-                None if is_final(status.code()) => CallError::Rejected(status.message().to_owned()),
-                None => unreachable(cause(&status)),
-            }),
-            Err(_) => Err(unreachable(format!("no answer within {} s", within.as_secs()))),
+        request: Request,
+        call: impl Fn(FleetClient<Channel>, Request) -> F,
+    ) -> Result<Reply, CallError>
+    where
+        F: Future<Output = Result<Response<Reply>, Status>>,
+    {
+        let mut walk = self.route.walk();
+        let mut reasons = Vec::new();
+        while let Some(door) = walk.next() {
+            let answer = match timeout(within, call(door.client.clone(), request.clone())).await {
+                Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+                Ok(Ok(reply)) => Ok(Ok(reply.into_inner())),
+                Ok(Err(status)) => {
+                    if let Some(StandsBy { leader }) = StandsBy::of(&status) {
+                        walk.follow(&leader);
+                    }
+                    refusal(&status).map(Err).ok_or_else(|| cause(&status))
+                }
+            };
+            match answer {
+                Ok(answer) => {
+                    self.route.serves(door);
+                    return answer;
+                }
+                Err(cause) => reasons.push(format!("cannot reach the coordinator at {}: {cause}", door.url)),
+            }
         }
+        Err(CallError::Unreachable(reasons.join("; ")))
+    }
+}
+
+fn endpoint(address: &Address) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::from_shared(address.to_string())
+        .map_err(|error| Error::Setting(format!("`coordinator`: `{address}`: {error}")))?;
+    Ok(endpoint.connect_timeout(CALL).http2_keep_alive_interval(CALL).keep_alive_timeout(CALL))
+}
+
+/// What a coordinator that serves refuses; none when the same call may be answered otherwise later or elsewhere.
+fn refusal(status: &Status) -> Option<CallError> {
+    let message = || status.message().to_owned();
+    match Reason::of(status) {
+        Some(reason) => Some(CallError::Refused(reason, message())),
+        None => is_final(status.code()).then(|| CallError::Rejected(message())),
     }
 }
 
@@ -149,10 +174,10 @@ fn cause(status: &Status) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_address_needs_a_host_and_may_lack_a_scheme() {
-        assert!(Fleet::endpoint("10.0.0.1:7700").is_ok());
-        let error = Fleet::endpoint("http://").unwrap_err().to_string();
-        assert!(error.starts_with("`coordinator`: `http://` is no address of a coordinator: "), "{error}");
+    #[tokio::test]
+    async fn each_address_is_checked_and_the_wrong_one_named() {
+        assert!(Fleet::connect("10.0.0.1:7700, https://head-2.local").is_ok());
+        let error = Fleet::connect("10.0.0.1:7700,http://").unwrap_err().to_string();
+        assert_eq!(error, "`coordinator`: `http://` is no address of a coordinator: empty host");
     }
 }

@@ -66,7 +66,7 @@ impl Held {
     /// Ends an attempt that the coordinator no longer wants.
     pub(crate) fn drop_task(&self, task: Task) {
         if let Some(entry) = self.with(|attempts| attempts.remove(&task)) {
-            self.metrics.jobs_dropped.add(1);
+            self.metrics.jobs_dropped.inc();
             tracing::info!(job = %task.job, attempt = %task.attempt, "the coordinator dropped an attempt");
             entry.dropped.cancel();
             self.dropped.send_replace(());
@@ -96,8 +96,8 @@ impl Held {
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Task, Entry>) -> T) -> T {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let value = work(&mut attempts);
-        self.metrics.jobs_held.set(attempts.len());
-        self.metrics.jobs_running.set(attempts.values().filter(|entry| entry.running).count());
+        self.metrics.jobs_held.set(attempts.len() as i64);
+        self.metrics.jobs_running.set(attempts.values().filter(|entry| entry.running).count() as i64);
         value
     }
 }

@@ -1,42 +1,25 @@
-//! What a worker counts about itself, for whoever shows it.
+//! What a worker counts and measures for monitors, and for itself. `docs/metrics.md` lists what is shown.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A figure that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use proto_kit::monitor::Figures;
+use tokio::time::Instant;
+use worker_artifacts::CacheFigures;
 
-impl Counter {
-    /// The figure.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-}
-
-/// A figure that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// The figure.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set(&self, n: usize) {
-        self.0.store(n as u64, Ordering::Relaxed);
-    }
-}
+use crate::gaps::{IdleGap, IdleGaps};
 
 /// All figures of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
+    registry: Arc<Registry>,
     /// Jobs taken from the coordinator.
     pub jobs_taken: Counter,
     /// Jobs that a runner began to compute.
@@ -55,96 +38,82 @@ pub struct Metrics {
     pub jobs_running: Gauge,
     /// Checkpoints recorded.
     pub checkpoints_recorded: Counter,
+    /// How long results and checkpoints took to be in the store.
+    pub uploads: Histogram,
     /// Bytes of results and checkpoints that went to the store, or were found there.
     pub upload_bytes: Counter,
     /// Runners that died or were killed because they hung.
     pub runners_lost: Counter,
-    idle_gap: Mutex<Histogram>,
+    pub(crate) cache: CacheFigures,
+    pub(crate) gaps: IdleGaps,
+    pub(crate) trust: Trust,
 }
 
-/// The distribution of the time between a slot's becoming free and the start of the next job in it. Time in which the coordinator had
-/// nothing for the slot is not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IdleGap {
-    /// Jobs that were started in a slot that another had left.
-    pub count: u64,
-    /// Half of the gaps are no longer; exact to an eighth.
-    pub p50: Duration,
-    /// 99 of 100 are no longer; exact to an eighth.
-    pub p99: Duration,
-    /// The longest.
-    pub max: Duration,
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut figures = Figures::new("quiver_worker", env!("CARGO_PKG_VERSION"));
+        let f = &mut figures;
+        Self {
+            jobs_taken: f.counter("jobs_taken", "Jobs taken from the coordinator"),
+            jobs_started: f.counter("jobs_started", "Jobs that a runner began to compute"),
+            jobs_committed: f.counter("jobs_committed", "Results that the coordinator accepted"),
+            jobs_failed: f.counter("jobs_failed", "Attempts that ended in a failure"),
+            jobs_released: f.counter("jobs_released", "Attempts given back unfinished"),
+            jobs_dropped: f.counter("jobs_dropped", "Attempts that nobody wanted any more"),
+            jobs_held: f.gauge("jobs_held", "Attempts held: waiting, computed or being committed"),
+            jobs_running: f.gauge("jobs_running", "Attempts that runners compute"),
+            checkpoints_recorded: f.counter("checkpoints_recorded", "Checkpoints recorded"),
+            uploads: f.histogram("upload_seconds", "Time to bring a result or checkpoint into the store"),
+            upload_bytes: f.counter("upload_bytes", "Bytes of results and checkpoints stored"),
+            runners_lost: f.counter("runners_lost", "Runners that died or were killed because they hung"),
+            cache: CacheFigures {
+                hits: f.counter("cache_hits", "Inputs that the node had"),
+                misses: f.counter("cache_misses", "Inputs that were fetched from the store"),
+                bytes: f.counter("cache_fetched_bytes", "Bytes of inputs fetched from the store"),
+            },
+            gaps: f.add("idle_gap_seconds", "Time between two jobs in a slot", IdleGaps::default()),
+            trust: f.add("lease_trust_seconds", "How long the lease is still trusted", Trust::default()),
+            registry: figures.done(),
+        }
+    }
 }
 
 impl Metrics {
+    /// All figures.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     /// The idle gaps so far.
     pub fn idle_gap(&self) -> IdleGap {
-        let gaps = self.gaps();
-        IdleGap { count: gaps.count, p50: gaps.quantile(0.5), p99: gaps.quantile(0.99), max: gaps.max }
-    }
-
-    pub(crate) fn note_gap(&self, gap: Duration) {
-        self.gaps().note(gap);
-    }
-
-    fn gaps(&self) -> MutexGuard<'_, Histogram> {
-        self.idle_gap.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gaps.summary()
     }
 }
 
-/// Buckets within a doubling.
-const PARTS: u32 = 8;
-/// From a microsecond to beyond a year.
-const BUCKETS: usize = 46 * PARTS as usize;
+/// Until when the lease is trusted. Shown is what is left when somebody looks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trust(Arc<Mutex<Option<Instant>>>);
 
-/// Durations in buckets that widen with their size: each doubling is cut into equal parts.
-#[derive(Debug)]
-struct Histogram {
-    buckets: Vec<u64>,
-    count: u64,
-    max: Duration,
-}
+impl Trust {
+    /// The lease is trusted for so long from now on.
+    pub(crate) fn set(&self, left: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left);
+    }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS], count: 0, max: Duration::ZERO }
+    fn left(&self) -> Duration {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 }
 
-impl Histogram {
-    fn note(&mut self, duration: Duration) {
-        if let Some(bucket) = self.buckets.get_mut(bucket(duration).min(BUCKETS - 1)) {
-            *bucket += 1;
-        }
-        self.count += 1;
-        self.max = self.max.max(duration);
+impl EncodeMetric for Trust {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_gauge(&self.left().as_secs_f64())
     }
 
-    /// The upper end of the bucket below which a share of all durations lies.
-    fn quantile(&self, share: f64) -> Duration {
-        let wanted = (self.count as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        for (n, count) in self.buckets.iter().enumerate() {
-            seen += count;
-            if seen >= wanted.max(1) {
-                return upper_end(n).min(self.max);
-            }
-        }
-        self.max
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
     }
-}
-
-fn bucket(duration: Duration) -> usize {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1);
-    let doubling = micros.ilog2();
-    let part = ((u128::from(micros) * u128::from(PARTS)) >> doubling) as u32 - PARTS;
-    (doubling * PARTS + part) as usize
-}
-
-fn upper_end(bucket: usize) -> Duration {
-    let (doubling, part) = (bucket as u32 / PARTS, bucket as u32 % PARTS);
-    let micros = (u128::from(PARTS + part + 1) << doubling) / u128::from(PARTS);
-    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -152,27 +121,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_exact_to_an_eighth_and_never_above_the_longest() {
-        let metrics = Metrics::default();
-        assert_eq!(metrics.idle_gap(), IdleGap::default());
-        for millis in 1..=1000 {
-            metrics.note_gap(Duration::from_millis(millis));
-        }
-        let IdleGap { count, p50, p99, max } = metrics.idle_gap();
-        assert_eq!((count, max), (1000, Duration::from_secs(1)));
-        assert!((500..=563).contains(&p50.as_millis()), "{p50:?}");
-        assert!((990..=1000).contains(&p99.as_millis()), "{p99:?}");
+    fn the_manual_names_every_figure() {
+        let manual = include_str!("../../docs/metrics.md");
+        let wrong = proto_kit::manual::wrong_figures(manual, "Worker", &Metrics::default().registry).unwrap();
+        assert_eq!(wrong, Vec::<String>::new());
     }
 
-    #[test]
-    fn every_duration_lies_in_its_bucket() {
-        for micros in [0, 1, 2, 3, 7, 8, 9, 1000, 123_456, 60_000_000, 86_400_000_000] {
-            let duration = Duration::from_micros(micros);
-            let n = bucket(duration);
-            assert!(duration <= upper_end(n) && (n == 0 || duration >= upper_end(n - 1)), "{micros}");
-        }
-        let mut histogram = Histogram::default();
-        histogram.note(Duration::MAX);
-        assert_eq!(histogram.count, 1);
+    #[tokio::test(start_paused = true)]
+    async fn trust_runs_out_by_itself() {
+        let trust = Trust::default();
+        assert_eq!(trust.left(), Duration::ZERO);
+        trust.set(Duration::from_secs(25));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(trust.left(), Duration::from_secs(15));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(trust.left(), Duration::ZERO);
     }
 }

@@ -121,7 +121,7 @@ impl Node {
         };
         match self.publish(upload, tell).await {
             Ok(_) => {
-                self.metrics.checkpoints_recorded.add(1);
+                self.metrics.checkpoints_recorded.inc();
                 tracing::debug!(step, "checkpoint recorded");
             }
             Err(Unpublished::Unwanted(why)) => tracing::debug!(step, why, "checkpoint dropped"),
@@ -153,12 +153,12 @@ impl Node {
         };
         match self.publish(upload, tell).await {
             Ok((artifact, reply)) => {
-                self.metrics.jobs_committed.add(1);
+                self.metrics.jobs_committed.inc();
                 note_winner(&artifact, &reply);
                 Ok(())
             }
             Err(Unpublished::Unwanted(why)) => {
-                self.metrics.jobs_dropped.add(1);
+                self.metrics.jobs_dropped.inc();
                 tracing::info!(why, "the result is not wanted any more");
                 Ok(())
             }
@@ -181,10 +181,14 @@ impl Node {
         loop {
             let uploaded = async {
                 let _turn = self.uploads.acquire().await;
-                upload().await
+                let began = Instant::now();
+                let committed = upload().await?;
+                self.metrics.uploads.observe(began.elapsed().as_secs_f64());
+                Ok(committed)
             };
-            let committed = uploaded.await.map_err(|error| Unpublished::Failed(error.into()))?;
-            self.metrics.upload_bytes.add(committed.bytes);
+            let committed =
+                uploaded.await.map_err(|error: ArtifactError| Unpublished::Failed(error.into()))?;
+            self.metrics.upload_bytes.inc_by(committed.bytes);
             let late = Some(Instant::now() + FRESH);
             let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
             match self.deliver(late, |ticket| tell(ticket, committed.clone())).await {
@@ -211,11 +215,11 @@ impl Node {
         match self.deliver(None, tell).await {
             Ok(_) => {
                 let ended = if released { &self.metrics.jobs_released } else { &self.metrics.jobs_failed };
-                ended.add(1);
+                ended.inc();
                 tracing::info!(%code, message, released, "attempt ended without a result");
             }
             Err(GaveUp::Unwanted(why)) => {
-                self.metrics.jobs_dropped.add(1);
+                self.metrics.jobs_dropped.inc();
                 tracing::info!(why, "nobody waits for the attempt's end");
             }
             Err(GaveUp::Rejected(why) | GaveUp::Condemned(why)) => {
@@ -263,7 +267,7 @@ impl Node {
                     self.session.lost(ticket)
                 }
                 Err(CallError::Refused(Reason::Condemned, why)) => return Err(GaveUp::Condemned(why)),
-                Err(error @ CallError::Unreachable { .. }) => tracing::debug!(%error, "a delivery waits"),
+                Err(error @ CallError::Unreachable(_)) => tracing::debug!(%error, "a delivery waits"),
             }
             tokio::select! {
                 biased;

@@ -28,6 +28,7 @@ use crate::inputs::Inputs;
 use crate::lane::Lane;
 use crate::launch::Launch;
 use crate::metrics::Metrics;
+use crate::monitor;
 use crate::node::{Node, UPLOADS};
 use crate::process::Program;
 use crate::session::{Identity, Session};
@@ -129,6 +130,11 @@ impl Worker {
         let claimed = folder::claim(&self.settings.dir).await?;
         let scratch = claimed.path.join("scratch");
         folder::clear(&scratch).await?;
+        // Ends with this function.
+        let mut monitors = JoinSet::new();
+        if let Some(address) = self.settings.metrics {
+            monitors.spawn(monitor::serve(&self.metrics, address).await?);
+        }
         let joined = tokio::select! {
             biased;
             () = exit.now.cancelled() => return Ok(()),
@@ -158,14 +164,16 @@ impl Worker {
             Arc::clone(&held),
             Arc::clone(&drain),
             Arc::clone(clock),
+            Arc::clone(&self.metrics),
             *seed,
         );
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1), *seed);
-        let unreachable = |error: &CallError| matches!(error, CallError::Unreachable { .. });
+        let unreachable = |error: &CallError| matches!(error, CallError::Unreachable(_));
         let registered = retry(backoff, settings.connect_timeout, unreachable, || session.register()).await?;
         let artifacts = (self.store)(&registered.store)?;
         let cache =
             Cache::open(&dir.join("cache"), settings.cache_limit.map(|limit| limit.0), Arc::clone(clock))?;
+        let cache = cache.counted(self.metrics.cache.clone());
         Ok(Node {
             inputs: Inputs::new(artifacts.clone(), cache, scratch.join("inputs")),
             uploads: Semaphore::new(UPLOADS),

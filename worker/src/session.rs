@@ -17,6 +17,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::fleet::{CallError, Fleet};
 use crate::held::{Held, task};
+use crate::metrics::Metrics;
 
 /// Proves that the worker may write: part of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) struct Session {
     held: Arc<Held>,
     drain: Arc<Drain>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     seed: u64,
     state: watch::Sender<State>,
     nudge: Notify,
@@ -69,10 +71,11 @@ impl Session {
         held: Arc<Held>,
         drain: Arc<Drain>,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
         seed: u64,
     ) -> Self {
         let (state, nudge) = (watch::channel(State::default()).0, Notify::new());
-        Self { fleet, identity, held, drain, clock, seed, state, nudge }
+        Self { fleet, identity, held, drain, clock, metrics, seed, state, nudge }
     }
 
     /// Opens or opens again the session with all that is held. Attempts that others have taken over are dropped.
@@ -101,6 +104,7 @@ impl Session {
             heartbeat: Duration::from_millis(reply.heartbeat_ms.max(1)),
         };
         self.state.send_replace(state);
+        self.note_trust(state.trusted_until);
         tracing::info!(
             worker = reply.worker,
             term = reply.term,
@@ -143,7 +147,7 @@ impl Session {
         loop {
             let state = *self.state.borrow();
             let renewed = self.renew(&state).await;
-            if !matches!(renewed, Err(CallError::Unreachable { .. })) {
+            if !matches!(renewed, Err(CallError::Unreachable(_))) {
                 contact = self.clock.monotonic();
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the coordinator is back");
@@ -163,7 +167,7 @@ impl Session {
                     }
                     backoff.delay()
                 }
-                Err(cause @ CallError::Unreachable { .. }) => {
+                Err(cause @ CallError::Unreachable(_)) => {
                     let away = self.clock.monotonic().saturating_sub(contact);
                     if away >= orphan_grace {
                         return Error::Orphaned { away, cause };
@@ -184,24 +188,35 @@ impl Session {
         }
     }
 
+    fn note_trust(&self, trusted_until: Duration) {
+        self.metrics.trust.set(trusted_until.saturating_sub(self.clock.monotonic()));
+    }
+
     /// One heartbeat, or a registration where there is no session.
     async fn renew(&self, state: &State) -> Result<(), CallError> {
         let Some(Ticket { term, worker }) = state.ticket else {
             return self.register().await.map(drop);
         };
         let sent = self.clock.monotonic();
-        let reply = self
-            .fleet
-            .heartbeat(v1::HeartbeatRequest {
-                term,
-                worker,
-                held: self.held.report(),
-                draining: self.drain.plan().is_some(),
-            })
-            .await?;
+        let gaps = self.metrics.gaps.take_untold();
+        let beat = v1::HeartbeatRequest {
+            term,
+            worker,
+            held: self.held.report(),
+            draining: self.drain.plan().is_some(),
+            idle_gaps_us: gaps.iter().map(|gap| gap.as_micros() as u64).collect(),
+        };
+        let reply = match self.fleet.heartbeat(beat).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.metrics.gaps.give_back(gaps);
+                return Err(error);
+            }
+        };
         self.state.send_modify(|now| {
             if now.ticket == state.ticket {
                 now.trusted_until = trusted_until(sent, now.ttl);
+                self.note_trust(now.trusted_until);
             }
         });
         self.drain.wish(reply.drain.then(|| Duration::from_millis(reply.drain_grace_ms)));
@@ -240,6 +255,7 @@ mod tests {
             Arc::new(Held::new(Arc::default())),
             Arc::default(),
             Arc::new(clock.clone()),
+            Arc::default(),
             0,
         )
     }

@@ -91,7 +91,8 @@ impl Worker {
     pub(crate) async fn beat(&self) -> Result<()> {
         let held = |task: &v1::Task| v1::Held { task: Some(*task), running: true, progress: None };
         let held = self.held().iter().map(held).collect();
-        let request = v1::HeartbeatRequest { term: self.term, worker: self.id, held, draining: false };
+        let (term, worker) = (self.term, self.id);
+        let request = v1::HeartbeatRequest { term, worker, held, ..Default::default() };
         self.client.clone().heartbeat(request).await?;
         Ok(())
     }

@@ -35,7 +35,7 @@ fn adapter(n: u64) -> Result<NewJob> {
     let input = |name: &str, of: String| {
         let digest = digest(&of);
         let source = Source::Artifact(Artifact { path: format!("imports/{digest}"), digest });
-        NewInput { name: name.to_owned(), source }
+        NewInput { name: name.to_owned(), source, optional: false }
     };
     Ok(NewJob {
         key: JobKey(digest(&format!("adapter {n}"))),
@@ -47,6 +47,7 @@ fn adapter(n: u64) -> Result<NewJob> {
         fan: Some(digest("fan")),
         fan_limits: Some(serde_json::to_string(&limits)?),
         coverage: false,
+        may_miss: 0,
         tokens: 1_000 + n * 7_919 % 9_000,
     })
 }
@@ -63,6 +64,7 @@ pub(crate) fn scripted(name: &str, script: &Value) -> NewJob {
         fan: None,
         fan_limits: None,
         coverage: false,
+        may_miss: 0,
         tokens: 1,
     }
 }

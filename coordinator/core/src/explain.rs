@@ -106,7 +106,7 @@ fn blocked(situation: &Situation) -> String {
     let more = (situation.pending_deps as usize).saturating_sub(named.len());
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     let never = if situation.needs.iter().any(|(_, state)| hopeless(state)) {
-        "; it never starts unless those that ended without a result are retried"
+        "; it never starts unless those that ended without a result are retried or waived"
     } else {
         ""
     };
@@ -164,7 +164,7 @@ mod tests {
         let blocked = Situation { state: JobState::Blocked, needs, pending_deps: 5, ..ready() };
         assert_eq!(
             first(&blocked),
-            "it needs a (running), b (failed) and 3 more; it never starts unless those that ended without a result are retried"
+            "it needs a (running), b (failed) and 3 more; it never starts unless those that ended without a result are retried or waived"
         );
         let error = Some((ErrorCode::Data, "line 3".to_owned()));
         assert_eq!(explain(&Situation { error, ..ready() }, Micros(0))[1], "its last failure: data: line 3");

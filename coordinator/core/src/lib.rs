@@ -11,3 +11,4 @@ pub mod policy;
 pub mod retry;
 pub mod sweep;
 pub mod time;
+pub mod waive;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::v1::HelloRequest;
 use proto::v1::operator_client::OperatorClient;
+use proto_kit::address::Address;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -19,22 +20,17 @@ pub(super) type Operator = OperatorClient<Channel>;
 /// Connects to the first of the named coordinators that serves, or says in one line why none does.
 pub(super) async fn connect(coordinator: &CoordinatorArgs) -> Result<Operator, Failure> {
     let mut refusals = Vec::new();
-    for url in coordinator.url.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-        match connect_one(url).await {
+    for address in Address::list(&coordinator.url)? {
+        match connect_one(&address).await {
             Ok(operator) => return Ok(operator),
-            Err(why) => refusals.push(format!("cannot reach the coordinator at {url}: {why}")),
+            Err(why) => refusals.push(format!("cannot reach the coordinator at {address}: {why}")),
         }
     }
-    match refusals.as_slice() {
-        [] => Err(Failure::new("no coordinator is named")),
-        _ => Err(Failure::new(refusals.join("; "))),
-    }
+    Err(Failure::new(refusals.join("; ")))
 }
 
-async fn connect_one(url: &str) -> Result<Operator, String> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let endpoint = Endpoint::from_shared(with_scheme)
-        .map_err(|error| format!("this is no address of a coordinator: {error}"))?;
+async fn connect_one(address: &Address) -> Result<Operator, String> {
+    let endpoint = Endpoint::from_shared(address.to_string()).map_err(|error| root_cause(&error))?;
     let channel =
         endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(|error| root_cause(&error))?;
     let mut operator = OperatorClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);

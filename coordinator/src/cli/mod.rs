@@ -1,6 +1,6 @@
 //! The commands, one file each. Data goes to standard output, everything else to standard error; an error is one line and exit code 1.
 
-mod cancel;
+mod change;
 mod connect;
 mod drain;
 mod events;
@@ -11,7 +11,6 @@ mod jobs;
 mod manifest_file;
 mod plan;
 mod quota;
-mod retry;
 mod run;
 mod serve;
 mod signal;
@@ -49,9 +48,11 @@ enum Command {
     /// List the jobs of a sweep.
     Jobs(jobs::JobsArgs),
     /// End a sweep, or some of its jobs, without a result.
-    Cancel(cancel::CancelArgs),
-    /// Give failed and cancelled jobs of a sweep a new attempt.
-    Retry(retry::RetryArgs),
+    Cancel(change::ChangeArgs),
+    /// Give failed, cancelled and waived jobs of a sweep a new attempt.
+    Retry(change::ChangeArgs),
+    /// Go on without the results of some jobs of a sweep.
+    Waive(change::ChangeArgs),
     /// Tell why a job stands where it stands.
     Explain(explain::ExplainArgs),
     /// Order a worker to take no more jobs and to end or give back what it has.
@@ -128,8 +129,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Submit(args) => submit::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Jobs(args) => jobs::run(args).await,
-        Command::Cancel(args) => cancel::run(args).await,
-        Command::Retry(args) => retry::run(args).await,
+        Command::Cancel(args) => change::run(args, change::Change::Cancel).await,
+        Command::Retry(args) => change::run(args, change::Change::Retry).await,
+        Command::Waive(args) => change::run(args, change::Change::Waive).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Drain(args) => drain::run(args).await,
         Command::Quota(args) => quota::run(args).await,

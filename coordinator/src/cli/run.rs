@@ -12,7 +12,7 @@ use super::follow::{follow, is_over};
 use super::{CoordinatorArgs, Failure, manifest_file, signal};
 use crate::config::{Flags, Settings};
 use crate::embedded::Embedded;
-use crate::output::{print, print_json, score_table, tell, view};
+use crate::output::{failure_line, print, print_json, score_table, tell, view};
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -95,17 +95,11 @@ fn report(sweep: &v1::Sweep, settings: &Settings, json: bool) -> Result<(), Fail
         }
         print(&artifacts(sweep, Path::new(&settings.store())))?;
     }
+    let mut errors: Vec<String> = sweep.failures.iter().map(failure_line).collect();
     if sweep.state == SweepState::Succeeded.name() {
+        errors.iter().for_each(|waived| tell(waived));
         return Ok(());
     }
-    let mut errors: Vec<String> = sweep
-        .failures
-        .iter()
-        .map(|failure| {
-            let v1::Failure { stage, label, code, message, .. } = failure;
-            format!("{stage} {label}: {code}: {message}")
-        })
-        .collect();
     if errors.is_empty() {
         errors.push(format!("sweep {} is {}", sweep.name, sweep.state));
     }

@@ -5,7 +5,7 @@ use proto::v1::StatusRequest;
 
 use super::connect::{answer, connect};
 use super::{CoordinatorArgs, Failure};
-use crate::output::{print, print_json, score_table, sweeps_table, tell, view, workers_table};
+use crate::output::{failure_line, print, print_json, score_table, sweeps_table, tell, view, workers_table};
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     print(&sweeps_table(&status.sweeps))?;
     for sweep in status.sweeps.iter().filter(|_| one) {
         for failure in &sweep.failures {
-            print(&format!("{} {}: {}: {}", failure.stage, failure.label, failure.code, failure.message))?;
+            print(&failure_line(failure))?;
         }
         if !sweep.scores.is_empty() {
             print(&score_table(&sweep.scores))?;

@@ -8,6 +8,7 @@ pub(super) async fn expire(context: &Context) {
         Ok(0) => {}
         Ok(jobs) => {
             tracing::warn!(jobs, "workers fell silent, their jobs are ready again");
+            context.metrics.took_back("silent", jobs);
             context.jobs_moved();
         }
         Err(error) => tracing::warn!(%error, "cannot look for silent workers"),

@@ -6,6 +6,7 @@ mod progress;
 mod promote;
 mod serve;
 mod stall;
+mod totals;
 
 pub use serve::{ServeError, Serving, serve};
 

@@ -8,6 +8,7 @@ pub(super) async fn stall(context: &Context) {
         Ok(0) => {}
         Ok(jobs) => {
             tracing::warn!(jobs, "jobs showed no progress for too long and are taken back");
+            context.metrics.took_back("stalled", jobs);
             context.jobs_moved();
         }
         Err(error) => tracing::warn!(%error, "cannot look for jobs that stall"),

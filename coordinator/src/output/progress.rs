@@ -98,10 +98,10 @@ fn quarter(stage: &v1::Stage) -> u8 {
 /// `12 of 24 done, 1 failed, loss 0.310, 2m left`.
 fn details(stage: &v1::Stage, sweep: &v1::Sweep) -> String {
     let count = |state: &str| stage.states.get(state).copied().unwrap_or(0);
-    let mut parts = vec![format!("{} of {} done", count("succeeded") + count("skipped"), stage.jobs)];
-    for state in ["failed", "cancelled"] {
+    let mut parts = vec![format!("{} of {} done", count("succeeded"), stage.jobs)];
+    for (state, name) in [("failed", "failed"), ("cancelled", "cancelled"), ("skipped", "waived")] {
         if count(state) > 0 {
-            parts.push(format!("{} {state}", count(state)));
+            parts.push(format!("{} {name}", count(state)));
         }
     }
     if let Some(loss) = stage.loss {

@@ -128,6 +128,16 @@ pub fn preview_line(reply: &v1::SelectReply) -> String {
     }
 }
 
+/// `pretrain adder: oom: 80 GB are not enough`, or `pretrain adder (waived): …`.
+pub fn failure_line(failure: &v1::Failure) -> String {
+    let v1::Failure { stage, label, waived, code, message, .. } = failure;
+    let mut line = format!("{stage} {label}{}", if *waived { " (waived)" } else { "" });
+    for part in [code, message].into_iter().filter(|part| !part.is_empty()) {
+        line += &format!(": {part}");
+    }
+    line
+}
+
 /// A table that reads well in a terminal and in a file: one line below the header.
 pub(super) fn new(header: &[&str]) -> Table {
     let mut table = Table::new();

@@ -188,14 +188,15 @@ struct Failure {
     job: i64,
     stage: String,
     label: String,
+    waived: bool,
     code: String,
     message: String,
 }
 
 impl From<v1::Failure> for Failure {
     fn from(failure: v1::Failure) -> Self {
-        let v1::Failure { job, label, stage, code, message } = failure;
-        Self { job, stage, label, code, message }
+        let v1::Failure { job, label, stage, waived, code, message } = failure;
+        Self { job, stage, label, waived, code, message }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Tool {
     /// Its traces with every tool that they mention.
     pub(super) traces: Digest,
     pub(super) work: Work,
+    /// Whether it is the first tool with a trace of some category.
+    pub(super) coverage: bool,
 }
 
 /// The held-out entries of one category.

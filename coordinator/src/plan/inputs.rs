@@ -1,6 +1,6 @@
 //! The inputs that come from files: model folders and datasets, each read and hashed once for all points.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -98,13 +98,16 @@ impl Inputs {
 
     fn data(&mut self, prepared: &Prepared) -> Result<Data, PlanError> {
         let training = self.import("dataset", made(prepared.training.files()))?;
-        let mut tools = Vec::new();
+        let (mut tools, mut covered) = (Vec::new(), BTreeSet::new());
         for (tool, own) in prepared.training.by_tool() {
+            let before = covered.len();
+            covered.extend(own.traces.iter().map(|trace| trace.category));
             tools.push(Tool {
                 key: tool.key.clone(),
                 name: tool.name.clone(),
                 traces: self.import("traces", made(own.files()))?,
                 work: work_of_traces(&own),
+                coverage: covered.len() > before,
             });
         }
         let mut entries = BTreeMap::new();

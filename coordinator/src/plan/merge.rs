@@ -22,13 +22,14 @@ pub(super) fn merge(points: &[Point], jobs_of_points: Vec<Vec<PlannedJob>>) -> V
     let mut shared: Vec<Shared> = Vec::new();
     for (point, jobs) in jobs_of_points.into_iter().enumerate() {
         for job in jobs {
+            let may_miss = job.may_miss;
             let place = *at.entry(job.key).or_insert_with(|| {
                 shared.push(Shared { job, points: Vec::new() });
                 shared.len() - 1
             });
-            if let Some(known) = shared.get_mut(place)
-                && known.points.last() != Some(&point)
-            {
+            let Some(known) = shared.get_mut(place) else { continue };
+            known.job.may_miss = known.job.may_miss.min(may_miss);
+            if known.points.last() != Some(&point) {
                 known.points.push(point);
             }
         }

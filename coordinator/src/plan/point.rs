@@ -177,7 +177,7 @@ impl Jobs<'_> {
             let tokens = stage.epochs as u64 * (tool.work.prompts(false) + with_documents);
             let adapter = self.add(JobSpec::Pretrain(spec), tool.name.clone(), inputs, tokens)?;
             if let Some(job) = self.jobs.last_mut() {
-                (job.fan, job.fan_limits) = (Some(fan), Some(limits));
+                (job.fan, job.fan_limits, job.coverage) = (Some(fan), Some(limits), tool.coverage);
             }
             made.insert(input::adapter(&tool.key), adapter);
         }
@@ -290,7 +290,10 @@ impl Jobs<'_> {
         tokens: u64,
     ) -> Result<Input, PlanError> {
         let key = job_key(&spec, &inputs).map_err(|error| PlanError::Invalid(error.to_string()))?;
-        self.jobs.push(PlannedJob { key, spec, label, inputs, fan: None, fan_limits: None, tokens });
+        let adapters = inputs.keys().filter(|name| input::tool_of_adapter(name).is_some()).count();
+        let may_miss = u32::try_from(self.manifest.stages.pretrain.may_miss(adapters)).unwrap_or(u32::MAX);
+        let (fan, fan_limits, coverage) = (None, None, false);
+        self.jobs.push(PlannedJob { key, spec, label, inputs, fan, fan_limits, coverage, may_miss, tokens });
         Ok(Input::Job(key))
     }
 }

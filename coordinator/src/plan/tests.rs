@@ -101,6 +101,25 @@ fn a_manifest_becomes_stages_of_jobs_over_their_inputs() {
 }
 
 #[test]
+fn the_first_tool_of_a_category_goes_first_and_a_share_may_be_missing() {
+    let dir = workspace();
+    let strict = planned(&dir, &format!("{MANIFEST}evaluate: {{}}\n"));
+    assert!(job(&strict, "weather").coverage && !job(&strict, "time").coverage, "both teach `multiple`");
+    assert!(strict.jobs.iter().all(|job| job.may_miss == 0));
+    let half = "stages: {pretrain: {required: 0.5}}\n";
+    let lenient = planned(&dir, &format!("{MANIFEST}{half}evaluate: {{}}\n"));
+    assert_eq!(job(&lenient, "adapters").may_miss, 1);
+    assert!(lenient.jobs.iter().filter(|job| job.label != "adapters").all(|job| job.may_miss == 0));
+    assert_eq!(
+        lenient.manifest_digest, strict.manifest_digest,
+        "it changes who may start, not what is computed"
+    );
+    let matrix = "matrix: {stages.pretrain.required: [0.5, 1.0]}\n";
+    let both = planned(&dir, &format!("{MANIFEST}{half}evaluate: {{}}\n{matrix}"));
+    assert_eq!(job(&both, "adapters").may_miss, 0, "the strictest point counts");
+}
+
+#[test]
 fn what_jobs_need_comes_before_them_and_every_input_is_imported() {
     let dir = workspace();
     let planned = planned(&dir, &format!("{MANIFEST}evaluate: {{}}\n"));

@@ -19,6 +19,7 @@ use tonic::Status;
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
+use crate::metrics::Metrics;
 
 /// How a coordinator serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving_since: Micros,
     pub(crate) shutdown: CancellationToken,
     pub(crate) batches: Batches,
@@ -66,6 +68,7 @@ impl Context {
         planner: Arc<dyn Planner>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) -> (Self, Workers) {
         let (batches, workers) = Batches::new();
@@ -74,6 +77,7 @@ impl Context {
             store,
             planner,
             settings,
+            metrics,
             serving_since: Micros(clock.now_micros()),
             shutdown,
             started: clock.monotonic(),

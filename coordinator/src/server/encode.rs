@@ -187,6 +187,7 @@ fn failure(failure: FailureView) -> v1::Failure {
         job: failure.job.0,
         label: failure.label,
         stage: failure.stage,
+        waived: failure.waived,
         code: failure.code.map(|code| code.name().to_owned()).unwrap_or_default(),
         message: failure.message,
     }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator_store::model::{Beat, Claim, Commit, Offer, Stamp, Told};
+use coordinator_store::model::{Beat, Claim, Commit, Ending, Offer, Stamp, Told};
 use proto::id::{Term, WorkerId};
 use proto::v1;
 use proto::v1::fleet_server::Fleet;
@@ -61,6 +61,7 @@ impl Fleet for FleetService {
             let task = offer.task;
             tracing::info!(job = %task.job, attempt = %task.attempt, sweep = offer.sweep, label = offer.label, "job offered");
         }
+        self.0.metrics.claims.inc_by(offers.len() as u64);
         if !offers.is_empty() {
             self.0.changed();
         }
@@ -78,6 +79,10 @@ impl Fleet for FleetService {
         let named = held.iter().map(|(held, _)| *held).collect();
         let beat = Beat { worker: WorkerId(message.worker), held: named, leaving: message.draining };
         let Told { fenced, drain } = self.0.batches.beats.call(beat).await?;
+        self.0.metrics.heartbeats.inc();
+        for gap in message.idle_gaps_us {
+            self.0.metrics.idle_gaps.observe(Duration::from_micros(gap).as_secs_f64());
+        }
         for (held, progress) in held {
             if let Some(progress) = progress.filter(|_| !fenced.contains(&held.task)) {
                 self.0.note_progress(held.task, progress);
@@ -117,6 +122,7 @@ impl Fleet for FleetService {
         self.0.require_term(Term(message.term))?;
         let completion = decode::completion(message)?;
         let artifact = self.0.batches.commits.call(Commit { worker, task, completion }).await?;
+        self.0.metrics.completions.inc();
         tracing::info!(artifact = %artifact.digest, "artifact committed");
         Ok(Response::new(v1::CompleteReply { artifact: Some(encode::artifact(artifact)) }))
     }
@@ -127,7 +133,12 @@ impl Fleet for FleetService {
         let (at, worker, task) = self.writer(message.term, message.worker, message.task)?;
         let ending = decode::ending(message)?;
         tracing::info!(?ending, "attempt ended without a result");
+        let code = match &ending {
+            Ending::Released => None,
+            Ending::Failed { code, .. } => Some(*code),
+        };
         self.0.store.fail(at, worker, task, ending).await.map_err(refuse::by_store)?;
+        self.0.metrics.ended(code);
         self.0.jobs_moved();
         Ok(Response::new(v1::FailReply {}))
     }

@@ -1,12 +1,14 @@
 //! The gRPC services: transport only. They decode a call, hand it to the job table or the planner, and encode the answer.
 
 mod batch;
+mod change;
 mod context;
 mod decode;
 mod encode;
 mod fleet;
 mod operator;
 pub mod planner;
+pub(crate) mod probe;
 mod refuse;
 mod select;
 mod submit;

@@ -10,13 +10,13 @@ use coordinator_store::model::{JobFilter, JobView, Selection, SweepRow, WorkerSt
 use futures::stream::{self, unfold};
 use futures::{Stream, StreamExt};
 use proto::id::{JobId, SweepId};
-use proto::state::JobState;
 use proto::v1;
 use proto::v1::operator_server::Operator;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
 
+use super::change::Change;
 use super::planner::{PlanRequest, Planned};
 use super::select::{self, Conditions};
 use super::{Context, encode, refuse, submit};
@@ -108,25 +108,19 @@ impl Operator for OperatorService {
     }
 
     async fn cancel(&self, request: Request<v1::SelectRequest>) -> Result<Response<v1::SelectReply>, Status> {
-        let live = |state: JobState| !state.is_terminal();
-        let chosen = self.chosen(request.into_inner(), live).await?;
-        let Chosen::Change(selection) = chosen else { return Ok(chosen.reply()) };
-        let sweep = selection.sweep;
-        let changed = self.0.store.cancel(self.0.stamp(), selection).await.map_err(refuse::by_store)?;
-        tracing::info!(%sweep, changed, "jobs cancelled");
-        self.0.jobs_moved();
-        Ok(Response::new(v1::SelectReply { changed, ..Default::default() }))
+        self.change(request.into_inner(), Change::Cancel).await
     }
 
     async fn retry(&self, request: Request<v1::SelectRequest>) -> Result<Response<v1::SelectReply>, Status> {
-        let over = |state| matches!(state, JobState::Failed | JobState::Cancelled | JobState::Skipped);
-        let chosen = self.chosen(request.into_inner(), over).await?;
-        let Chosen::Change(selection) = chosen else { return Ok(chosen.reply()) };
-        let sweep = selection.sweep;
-        let changed = self.0.store.retry(self.0.stamp(), selection).await.map_err(refuse::by_store)?;
-        tracing::info!(%sweep, changed, "jobs given a fresh budget");
-        self.0.jobs_moved();
-        Ok(Response::new(v1::SelectReply { changed, ..Default::default() }))
+        self.change(request.into_inner(), Change::Retry).await
+    }
+
+    async fn waive(&self, request: Request<v1::SelectRequest>) -> Result<Response<v1::SelectReply>, Status> {
+        let message = request.into_inner();
+        if Conditions::read(&message)?.any_job() {
+            return Err(Status::invalid_argument("say which jobs to waive, by id or by a condition"));
+        }
+        self.change(message, Change::Waive).await
     }
 
     async fn explain(
@@ -184,23 +178,6 @@ impl Operator for OperatorService {
     }
 }
 
-/// What an operator's conditions come to.
-enum Chosen {
-    /// These jobs are to change.
-    Change(Selection),
-    /// Nothing is to change: only a preview was asked for, or no job meets the conditions.
-    Told(v1::SelectReply),
-}
-
-impl Chosen {
-    fn reply(self) -> Response<v1::SelectReply> {
-        Response::new(match self {
-            Self::Told(reply) => reply,
-            Self::Change(_) => v1::SelectReply::default(),
-        })
-    }
-}
-
 /// Reads the journal page by page.
 struct JournalReader {
     context: Arc<Context>,
@@ -250,24 +227,25 @@ impl OperatorService {
         Ok((planned, preview))
     }
 
-    /// The jobs that meet an operator's conditions and that the change can touch.
-    async fn chosen(
+    /// Changes the jobs that meet an operator's conditions and that the change can touch, or only tells which.
+    async fn change(
         &self,
         message: v1::SelectRequest,
-        can_change: impl Fn(JobState) -> bool,
-    ) -> Result<Chosen, Status> {
+        change: Change,
+    ) -> Result<Response<v1::SelectReply>, Status> {
         let sweep = self.0.find(&message.sweep).await?.id;
         let conditions = Conditions::read(&message)?;
         if conditions.by_id_alone() && !message.preview {
-            return Ok(Chosen::Change(conditions.selection(sweep)));
+            return change.carry_out(&self.0, conditions.selection(sweep)).await;
         }
         let page = self.0.store.jobs(conditions.filter(sweep)).await.map_err(refuse::by_store)?;
-        let meant = |job: &JobView| can_change(job.state) && conditions.meets(job);
+        let meant = |job: &JobView| change.touches(job.state) && conditions.meets(job);
         let jobs: Vec<_> = page.jobs.into_iter().filter(meant).collect();
         if message.preview || jobs.is_empty() {
-            return Ok(Chosen::Told(select::preview(&jobs, self.0.now())));
+            return Ok(Response::new(select::preview(&jobs, self.0.now())));
         }
-        Ok(Chosen::Change(Selection { sweep, jobs: jobs.into_iter().map(|job| job.id).collect() }))
+        let jobs = jobs.into_iter().map(|job| job.id).collect();
+        change.carry_out(&self.0, Selection { sweep, jobs }).await
     }
 }
 

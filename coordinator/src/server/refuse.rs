@@ -14,6 +14,7 @@ pub(super) fn by_store(error: StoreError) -> Status {
         StoreError::SessionLost(_) => Reason::SessionLost.refusal(&error),
         StoreError::Condemned(_) => Reason::Condemned.refusal(&error),
         StoreError::Superseded { .. } => Reason::Superseded.refusal(&error),
+        StoreError::Needed { .. } => Status::failed_precondition(error.to_string()),
         StoreError::Taken(_) => Status::already_exists(error.to_string()),
         StoreError::Missing { .. } => Status::not_found(error.to_string()),
         StoreError::Database(_) | StoreError::InUse { .. } | StoreError::File { .. } => {

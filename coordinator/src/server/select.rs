@@ -44,6 +44,11 @@ impl Conditions {
         stage.is_none() && state.is_none() && label.is_none() && code.is_none() && loss_above.is_none()
     }
 
+    /// Whether every job of the sweep is meant.
+    pub(super) fn any_job(&self) -> bool {
+        self.by_id_alone() && self.jobs.is_empty()
+    }
+
     /// What to ask the table for.
     pub(super) fn filter(&self, sweep: SweepId) -> JobFilter {
         JobFilter { sweep, stage: self.stage.clone(), state: self.state, limit: u32::MAX }

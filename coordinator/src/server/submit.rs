@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coordinator_store::model::{Artifact, NewInput, NewJob, NewSweep, Source};
-use jobs_spec::job::{Input, PlannedJob};
+use jobs_spec::job::{Input, PlannedJob, input};
 use proto::id::{Digest, JobKey};
 use proto::state::JobState;
 use proto::v1;
@@ -39,7 +39,11 @@ fn new_job(job: &PlannedJob, imports: &BTreeMap<Digest, &String>) -> Result<NewJ
                 Source::Artifact(Artifact { path: (*path).clone(), digest: *digest })
             }
         };
-        inputs.push(NewInput { name: name.clone(), source });
+        inputs.push(NewInput {
+            name: name.clone(),
+            source,
+            optional: input::tool_of_adapter(name).is_some(),
+        });
     }
     Ok(NewJob {
         key: job.key,
@@ -50,7 +54,8 @@ fn new_job(job: &PlannedJob, imports: &BTreeMap<Digest, &String>) -> Result<NewJ
         inputs,
         fan: job.fan,
         fan_limits: job.fan_limits.map(|limits| json(serde_json::to_string(&limits))).transpose()?,
-        coverage: false,
+        coverage: job.coverage,
+        may_miss: job.may_miss,
         tokens: job.tokens,
     })
 }

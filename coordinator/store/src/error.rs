@@ -48,6 +48,14 @@ pub enum StoreError {
         /// What it needs.
         key: JobKey,
     },
+    /// A waived job's result is one that another job cannot do without.
+    #[error("job `{label}` cannot be waived: `{by}` needs what it makes")]
+    Needed {
+        /// The job that should be waived.
+        label: String,
+        /// The job that needs it.
+        by: String,
+    },
     /// A decision asked for a move that the state machine forbids.
     #[error("job {job} may not go from {from} to {to}")]
     IllegalMove {

@@ -10,5 +10,5 @@ mod store;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use sql::{Leader, Leadership, SqlStore};
+pub use sql::{Leader, Leadership, Observer, SqlStore};
 pub use store::Store;

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, WorkerView,
+    TokenView, Told, Totals, WorkerView,
 };
 
 /// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
@@ -37,6 +37,10 @@ pub trait Store: Send + Sync {
 
     /// Gives failed, cancelled and waived jobs of a sweep a fresh budget and reopens the sweep. Returns how many jobs changed.
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64>;
+
+    /// Waives jobs of a sweep that no worker holds: what reads their results goes on without them, under a key of its own. Refused when
+    /// a job that waits, and is not waived itself, cannot do without one. Returns how many jobs changed.
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64>;
 
     /// Opens or renews a session: `held` is all that the worker has. An older process of the same name loses its session at once.
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered>;
@@ -133,6 +137,9 @@ pub trait Store: Send + Sync {
 
     /// What [`coordinator_core::invariants`] checks, for every job. For tests and `check`: it reads the whole table.
     async fn facts(&self) -> Result<Vec<JobFacts>>;
+
+    /// What monitors show of the whole table. Its cost grows with sweeps, workers and held jobs, not with all jobs.
+    async fn totals(&self) -> Result<Totals>;
 
     /// The journal behind an entry, oldest first, at most `limit` entries.
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>>;

@@ -38,8 +38,9 @@ use crate::samples::SampleBuilder;
 use crate::stage1_pretrain::BASE_NAME;
 use crate::{Checkpointing, Failure, Progress};
 
-/// Token budget of one pass; a step of more tokens takes several and adds up their gradients. It is part of the result's last bits.
-const TOKENS_PER_PASS: usize = 4_096;
+/// The usual token budget of one pass; a step of more tokens takes several and adds up their gradients. It is part of the result's last
+/// bits.
+pub const TOKENS_PER_PASS: usize = 4_096;
 /// The folder of an artifact that holds one adapter folder per tool.
 const TOOLS: &str = "tools";
 
@@ -62,6 +63,8 @@ pub struct Inputs<'a> {
     pub shape: &'a Arc<AdapterShape>,
     /// The stage-1 adapters, in the order of the spec's tools.
     pub adapters: Vec<Adapter>,
+    /// Token budget of one pass: [`TOKENS_PER_PASS`], or less where memory ran out with it.
+    pub tokens_per_pass: usize,
 }
 
 /// Figures of a finished finetuning.
@@ -303,7 +306,7 @@ impl<'a> Training<'a> {
         }
         let mut gradients = Gradients::default();
         let mut sum = 0.0;
-        for pass in passes(batch) {
+        for pass in passes(batch, self.inputs.tokens_per_pass) {
             let route = |lesson: &Lesson| {
                 let experts = lesson.experts.iter();
                 experts
@@ -401,13 +404,13 @@ impl<'a> Training<'a> {
 }
 
 /// A step's traces cut into passes within the token budget, at least one trace each.
-fn passes<'l, 'a>(mut lessons: &'l [&'a Lesson]) -> Vec<&'l [&'a Lesson]> {
+fn passes<'l, 'a>(mut lessons: &'l [&'a Lesson], tokens_per_pass: usize) -> Vec<&'l [&'a Lesson]> {
     let mut passes = Vec::new();
     while !lessons.is_empty() {
         let mut tokens = 0;
         let fitting = lessons.iter().take_while(|lesson| {
             tokens += lesson.sample.tokens();
-            tokens <= TOKENS_PER_PASS
+            tokens <= tokens_per_pass
         });
         let (pass, rest) = lessons.split_at(fitting.count().max(1));
         passes.push(pass);

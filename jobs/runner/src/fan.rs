@@ -9,7 +9,7 @@ use jobs_data::set::TrainingSet;
 use jobs_lora::AdapterShape;
 use jobs_paratool::stage1_pretrain::{self, Pretraining};
 use jobs_spec::job::{FanLimits, PretrainSpec, input};
-use jobs_spec::memory::{Bytes, Recompute};
+use jobs_spec::memory::{Bytes, FanSizes, Recompute};
 use jobs_text::Chat;
 use jobs_train::checkpoint::TrainState;
 use jobs_train::fan::{Fan, FanConfig, SlotEvent, TaskId};
@@ -29,14 +29,27 @@ pub(crate) struct FanLane {
     fan: Fan,
     base: PathBuf,
     shape: Arc<AdapterShape>,
-    /// Tokens of the longest trace that the memory plan knows.
-    longest: usize,
+    /// Token budget of a pass while memory has not run out.
+    tokens_per_pass: usize,
+    /// What the memory plan is made for.
+    plan: Option<Plan>,
     active: HashMap<TaskId, Active>,
+}
+
+/// What decides a memory plan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    /// Tokens of the longest trace.
+    longest: usize,
+    /// Token budget of a pass.
+    tokens_per_pass: usize,
 }
 
 /// One job in a slot.
 struct Active {
     task: Task,
+    /// How often memory ran out in its earlier attempts.
+    halvings: u32,
     scratch: PathBuf,
     output: PathBuf,
     pretraining: Pretraining,
@@ -66,7 +79,8 @@ impl FanLane {
             }
             let config = FanConfig { slots, tokens_per_pass, recompute: Recompute::Nothing };
             let fan = Fan::new(decoder, &shape, config);
-            *lane_fan = Some(Self { fan, base, shape, longest: 0, active: HashMap::new() });
+            let active = HashMap::new();
+            *lane_fan = Some(Self { fan, base, shape, tokens_per_pass, plan: None, active });
         }
         match lane_fan {
             Some(fan) => fan.put(start, spec, lane.memory),
@@ -82,13 +96,14 @@ impl FanLane {
         let (slot_task, pretraining) =
             stage1_pretrain::task(id.clone(), spec, start.key, &traces, &chat, &self.shape, resume)?;
         let longest = slot_task.samples.iter().map(Sample::tokens).max().unwrap_or(0);
-        self.make_room(longest, memory)?;
+        self.make_room(longest, start.halvings, memory)?;
         let output = lane::output(start)?;
         self.fan.start(slot_task).map_err(JobError::data)?;
         self.active.insert(
             id,
             Active {
                 task: start.task,
+                halvings: start.halvings,
                 scratch: start.scratch.clone(),
                 output,
                 pretraining,
@@ -101,14 +116,20 @@ impl FanLane {
         Ok(())
     }
 
-    /// Sees to it that passes fit into the memory once a trace of this length can come.
-    fn make_room(&mut self, longest: usize, memory: Option<u64>) -> Result<(), JobError> {
-        if longest <= self.longest {
+    /// Sees to it that passes fit into the memory once a trace of this length can come, of a job for which memory ran out so often.
+    fn make_room(&mut self, longest: usize, halvings: u32, memory: Option<u64>) -> Result<(), JobError> {
+        let halvings = self.active.values().map(|active| active.halvings).fold(halvings, u32::max);
+        let tokens_per_pass = halved(self.tokens_per_pass, halvings);
+        let longest = self.plan.map_or(0, |plan| plan.longest).max(longest);
+        let plan = Plan { longest, tokens_per_pass };
+        if self.plan == Some(plan) {
             return Ok(());
         }
-        let sizes = self.fan.sizes(longest);
-        let policy = memory::policy(&sizes, memory)
+        let sizes = FanSizes { tokens_per_pass, ..self.fan.sizes(longest) };
+        let fitting = memory::policy(&sizes, memory)
             .map_err(|error| JobError::new(ErrorCode::OutOfMemory, format!("stages.pretrain: {error}")))?;
+        // A pass holds at least one trace: where halving it helps no more, it computes everything again.
+        let policy = if halvings > 0 && tokens_per_pass < longest { Recompute::Layers } else { fitting };
         let (needed, available) = (Bytes(sizes.total(policy)), memory.map(|bytes| Bytes(bytes).to_string()));
         tracing::info!(
             slots = sizes.slots,
@@ -118,7 +139,8 @@ impl FanLane {
             recompute = %policy,
             "memory plan"
         );
-        self.longest = longest;
+        self.plan = Some(plan);
+        self.fan.set_tokens_per_pass(tokens_per_pass);
         self.fan.set_recompute(policy);
         Ok(())
     }
@@ -251,6 +273,11 @@ impl Active {
     }
 }
 
+/// A token budget after memory ran out so often.
+pub(crate) fn halved(tokens_per_pass: usize, halvings: u32) -> usize {
+    tokens_per_pass.checked_shr(halvings).unwrap_or(0).max(1)
+}
+
 fn id(task: Task) -> TaskId {
     TaskId(format!("{}/{}", task.job, task.attempt))
 }
@@ -262,4 +289,14 @@ fn limits(start: &Start) -> Result<FanLimits, JobError> {
         .ok_or_else(|| JobError::spec("a pretraining job comes without fan limits"))?;
     serde_json::from_value(value)
         .map_err(|error| JobError::spec(format!("the fan limits cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_halved_down_to_one_token() {
+        assert_eq!([0, 1, 6, 12, 63, 64, u32::MAX].map(|n| halved(4_096, n)), [4_096, 2_048, 64, 1, 1, 1, 1]);
+    }
 }

@@ -34,8 +34,15 @@ pub mod input {
 
     /// One pretrained adapter: `adapter/<tool key>`.
     pub fn adapter(tool: &str) -> String {
-        format!("adapter/{tool}")
+        format!("{ADAPTER_OF}{tool}")
     }
+
+    /// The tool key of an input named by [`adapter`].
+    pub fn tool_of_adapter(name: &str) -> Option<&str> {
+        name.strip_prefix(ADAPTER_OF)
+    }
+
+    const ADAPTER_OF: &str = "adapter/";
 }
 
 /// What one job computes. The tag is the job's kind.
@@ -50,7 +57,7 @@ pub enum JobSpec {
     Pretrain(PretrainSpec),
     /// Trains the gate. Inputs: embeddings, dataset.
     Gate(GateSpec),
-    /// Finetunes all adapters jointly. Inputs: base, dataset, gate, embeddings, `adapter/<tool>` for each tool.
+    /// Finetunes all adapters jointly. Inputs: base, dataset, gate, embeddings, `adapter/<tool>` for each tool that was not waived.
     Finetune(FinetuneSpec),
     /// Scores one variant on one category. Inputs: base, entries; the variant's adapters (`adapters`, or `adapter/<tool>` for each
     /// tool); where the gate weighs them, the gate and the encoder if there is one.
@@ -175,7 +182,7 @@ pub struct FinetuneSpec {
     pub prompt: Prompt,
     /// Seed of the order.
     pub seed: u64,
-    /// Keys of all tools, in dataset order.
+    /// Keys of all tools, in dataset order. Those without an input are left out.
     pub tools: Vec<String>,
 }
 
@@ -228,6 +235,10 @@ pub struct PlannedJob {
     pub fan: Option<Digest>,
     /// How a lane runs its fan.
     pub fan_limits: Option<FanLimits>,
+    /// Whether it goes before others of its fan, so that an evaluation can start early.
+    pub coverage: bool,
+    /// How many adapters among its inputs it may go on without, once their jobs have failed.
+    pub may_miss: u32,
     /// Expected work, for order and ETA: longest first. Unit: supervised and prompt tokens.
     pub tokens: u64,
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Results, base, bits, fan, run, samples, shape, tool};
+use common::{Results, base, bits, fan, finished, run, samples, shape, tool};
 use jobs_lm::decoder::Decoder;
 use jobs_lora::Adapter;
 use jobs_spec::model::Precision;
@@ -31,6 +31,27 @@ fn company_refill_and_budget_change_no_byte() {
     }
     let reversed = run(&mut fan(&base, 4, 300), (0..TOOLS).rev().map(|number| tool(&base, number)));
     assert_eq!(alone, reversed, "other neighbours");
+}
+
+#[test]
+fn a_budget_halved_on_the_way_changes_no_byte() {
+    let base = base(32, 2, 48, 4);
+    let alone = alone(&base);
+    let mut halving = fan(&base, 4, 400);
+    let tasks = (0..4).map(|number| tool(&base, number)).collect::<Vec<_>>();
+    tasks.iter().for_each(|task| halving.start(task.clone()).unwrap());
+    let mut together = Results::new();
+    for budget in [400, 200, 100, 1].into_iter().chain(std::iter::repeat(1)) {
+        halving.set_tokens_per_pass(budget);
+        let events = halving.pass().unwrap();
+        if events.is_empty() {
+            break;
+        }
+        let steps = events.iter().filter(|event| matches!(event, SlotEvent::Step { .. })).count();
+        assert!(budget > 1 || steps == 1, "a pass holds at least one sample, and here no more");
+        together.extend(events.into_iter().filter_map(finished));
+    }
+    assert_eq!(together, alone.into_iter().filter(|(id, _)| tasks.iter().any(|t| t.id == *id)).collect());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus_client::metrics::counter::Counter;
 use proto::id::Digest;
 use proto_kit::clock::Clock;
 use proto_kit::offload::offload;
@@ -30,6 +31,18 @@ const TRIES: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Cache {
     shared: Arc<Shared>,
+    figures: CacheFigures,
+}
+
+/// What a cache counts.
+#[derive(Clone, Debug, Default)]
+pub struct CacheFigures {
+    /// Contents that were there.
+    pub hits: Counter,
+    /// Contents that were downloaded.
+    pub misses: Counter,
+    /// Bytes that were downloaded.
+    pub bytes: Counter,
 }
 
 #[derive(Debug)]
@@ -118,7 +131,13 @@ impl Cache {
         std::fs::create_dir_all(folder).map_err(|source| ArtifactError::local("create", folder, source))?;
         let (state, making_room) = (Mutex::default(), Mutex::default());
         let shared = Shared { folder: folder.to_owned(), limit, clock, state, making_room };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), figures: CacheFigures::default() })
+    }
+
+    /// The same cache, which counts into `figures`.
+    #[must_use]
+    pub fn counted(self, figures: CacheFigures) -> Self {
+        Self { figures, ..self }
     }
 
     /// Makes `target` a file with a blob's content, downloaded if need be. It is read-only, and a link of the cached file where the file
@@ -131,7 +150,15 @@ impl Cache {
         let source = self.shared.path(blob.digest);
         for _ in 0..TRIES {
             let user = Use::of(&self.shared, blob.digest);
-            user.verified.get_or_try_init(|| self.fill(artifacts, blob, &source)).await?;
+            let mut missed = false;
+            let fill = async || {
+                missed = self.fill(artifacts, blob, &source).await?;
+                Ok(())
+            };
+            user.verified.get_or_try_init(fill).await?;
+            if !missed {
+                self.figures.hits.inc();
+            }
             let (from, to, now) = (source.clone(), target.to_owned(), self.shared.now());
             let linked = offload(move || {
                 let linked = link(&from, &to).map(|()| touch(&from, now));
@@ -148,14 +175,17 @@ impl Cache {
         Err(ArtifactError::local("keep", &source, busy))
     }
 
-    async fn fill(&self, artifacts: &Artifacts, blob: &Blob, path: &Path) -> Result<()> {
+    /// Makes the cached file whole. Returns whether it had to be downloaded.
+    async fn fill(&self, artifacts: &Artifacts, blob: &Blob, path: &Path) -> Result<bool> {
         let (found, expected) = (path.to_owned(), blob.digest);
         if offload(move || keep_if_whole(&found, expected)).await? {
-            return Ok(());
+            return Ok(false);
         }
         make_folder(&self.shared.folder).await?;
         let _room = Room::make(&self.shared, blob.size).await?;
         artifacts.download(blob, path).await?;
+        self.figures.misses.inc();
+        self.figures.bytes.inc_by(blob.size);
         let owned = path.to_owned();
         let protected = offload(move || std::fs::set_permissions(owned, Permissions::from_mode(0o444)));
         match protected.await {
@@ -163,7 +193,7 @@ impl Cache {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(ArtifactError::local("protect", path, error))
             }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => Ok(true),
         }
     }
 }

@@ -27,7 +27,7 @@ mod verify;
 mod words;
 
 pub use address::Variable;
-pub use cache::Cache;
+pub use cache::{Cache, CacheFigures};
 pub use commit::{Committed, Record};
 pub use disk::free_bytes;
 pub use error::ArtifactError;

@@ -127,7 +127,7 @@ impl Lane {
             let Some(start) = self.jobs.get_mut(n).and_then(Assigned::hand_over) else { return };
             if let Some(since) = self.freed.pop_front() {
                 let gap = now - since;
-                self.node.metrics.note_gap(gap);
+                self.node.metrics.gaps.note(gap);
                 tracing::debug!(job = %start.task.job, gap_ms = gap.as_millis() as u64, "a slot was refilled");
             }
             runner.send(proto::pipe::ToRunner::Start(start));

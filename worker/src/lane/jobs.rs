@@ -104,7 +104,7 @@ impl Lane {
             { field::ATTEMPT } = task.attempt.0,
             label = offer.label
         );
-        self.node.metrics.jobs_taken.add(1);
+        self.node.metrics.jobs_taken.inc();
         let dropped = self.node.held.insert(task);
         let job = match Assignment::read(task, &offer) {
             Ok(job) => Arc::new(job),
@@ -155,7 +155,7 @@ impl Lane {
                         assigned.stage = Stage::Running;
                     }
                     self.node.held.started(task);
-                    self.node.metrics.jobs_started.add(1);
+                    self.node.metrics.jobs_started.inc();
                 }
             }
             FromRunner::Progress { task, step, total, tokens, loss } => {

@@ -59,7 +59,7 @@ impl Lane {
             return Err(self.did_not_start(how));
         }
         tracing::error!(how, jobs = self.jobs.len(), "the runner died");
-        self.node.metrics.runners_lost.add(1);
+        self.node.metrics.runners_lost.inc();
         self.fail_running(&format!("the runner of device {} died: {how}", self.device));
         Ok(())
     }
@@ -74,7 +74,7 @@ impl Lane {
         }
         let patience = humantime::format_duration(self.node.stop_timeout);
         tracing::error!(how, "the runner did not obey a stop within {patience} and was killed");
-        self.node.metrics.runners_lost.add(1);
+        self.node.metrics.runners_lost.inc();
         let device = &self.device;
         self.fail_running(&format!(
             "the runner of device {device} did not obey a stop within {patience} and was killed: {how}"

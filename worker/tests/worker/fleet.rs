@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proto::error::Reason;
+use proto::error::{Reason, StandsBy};
 use proto::v1;
 use proto::v1::fleet_server::{Fleet, FleetServer};
 use tokio::sync::Notify;
@@ -23,6 +23,8 @@ pub(crate) struct Table {
     pub(crate) ready: VecDeque<v1::Offer>,
     /// Answers every call with UNAVAILABLE.
     pub(crate) away: bool,
+    /// Stands by for the leader at this address, or for nobody if it is empty.
+    pub(crate) stands_by: Option<String>,
     /// Answers only heartbeats and registrations so.
     pub(crate) deaf: bool,
     /// Jobs whose attempts are stale.
@@ -89,6 +91,7 @@ impl FakeFleet {
             store: store.to_owned(),
             ready: VecDeque::new(),
             away: false,
+            stands_by: None,
             deaf: false,
             stale: BTreeSet::new(),
             stop: BTreeSet::new(),
@@ -113,6 +116,11 @@ impl FakeFleet {
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         fleet
+    }
+
+    /// Where it is reached.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Changes or reads the table.
@@ -165,6 +173,10 @@ impl FakeFleet {
         if table.away || (table.deaf && ["heartbeat", "register"].contains(&name)) {
             table.turned_away.push(name);
             return Err(Status::unavailable("away"));
+        }
+        if let Some(leader) = &table.stands_by {
+            table.turned_away.push(name);
+            return Err(StandsBy { leader: leader.clone() }.refusal());
         }
         if name != "register" && term != table.term {
             return Err(Reason::StaleTerm.refusal("another reign"));

@@ -89,7 +89,7 @@ impl World {
 
     pub(crate) fn command(&self, device: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
-        command.args(["run", "--coordinator", &format!("http://{}", self.fleet.address), "--device", device]);
+        command.args(["run", "--coordinator", &self.fleet.url(), "--device", device]);
         command.arg("--runner").arg(&self.runner).arg("--dir").arg(self.path("worker"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command.env("QUIVER_WORKER__MIN_FREE_DISK", "0");
@@ -101,7 +101,7 @@ impl World {
 
     /// Starts a worker in this process, with runners that the test plays.
     pub(crate) fn inside(&self, change: impl FnOnce(&mut Worker)) -> Inside {
-        let url = format!("http://{}", self.fleet.address);
+        let url = self.fleet.url();
         let (puppets, metrics, exit) = (Puppets::default(), Arc::<Metrics>::default(), Exit::default());
         let settings = Settings {
             device: vec!["cpu".to_owned()],

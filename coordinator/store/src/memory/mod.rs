@@ -6,6 +6,7 @@ mod sweeps;
 mod table;
 mod upkeep;
 mod view;
+mod waive;
 mod work;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::error::{Result, StoreError};
 use crate::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, WorkerView,
+    TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
@@ -81,6 +82,10 @@ impl Store for MemoryStore {
 
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64> {
         self.write(at)?.retry(at.now, &selection)
+    }
+
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64> {
+        self.write(at)?.waive(at.now, &selection)
     }
 
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered> {
@@ -211,6 +216,10 @@ impl Store for MemoryStore {
 
     async fn facts(&self) -> Result<Vec<JobFacts>> {
         Ok(self.read().facts())
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        Ok(self.read().totals())
     }
 
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {

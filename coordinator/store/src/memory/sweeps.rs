@@ -15,8 +15,13 @@ impl Table {
     /// See [`crate::Store::submit`].
     pub(super) fn submit(&mut self, now: Micros, sweep: NewSweep) -> Result<Submitted> {
         let joinable = |s: &&Sweep| {
+            let waived = || s.counters.values().any(|stage| stage.contains_key(&JobState::Skipped));
             s.manifest_digest == sweep.manifest_digest
-                && matches!(s.row.state, SweepState::Running | SweepState::Succeeded)
+                && match s.row.state {
+                    SweepState::Running => true,
+                    SweepState::Succeeded => !waived(),
+                    SweepState::Failed | SweepState::Cancelled => false,
+                }
         };
         if let Some(found) = self.sweeps.values().rev().find(joinable) {
             return Ok(Submitted { sweep: found.row.id, joined: true });
@@ -30,13 +35,15 @@ impl Table {
         let id = SweepId(self.sweeps.len() as i64 + 1);
         let priority = sweep.priority;
         let known: BTreeSet<_> = planned.iter().filter_map(|key| self.by_key.get(key).copied()).collect();
-        let mut members = Vec::new();
+        let (mut members, mut allowed) = (Vec::new(), BTreeMap::new());
         for job in sweep.jobs {
             let stage = job.stage.clone();
+            let may_miss = job.may_miss;
             let job = match self.by_key.get(&job.key) {
-                Some(job) => *job,
+                Some(known) => *known,
                 None => self.insert_job(now, job, &sweep.owner, priority),
             };
+            allowed.insert(job, may_miss);
             members.push((job, stage));
         }
         let row =
@@ -55,11 +62,14 @@ impl Table {
             self.join(id, job, stage)?;
         }
         for job in &known {
+            let shared = self.wanted_elsewhere(*job, id);
+            let may_miss = allowed.get(job).copied().unwrap_or_default();
             let row = self.job_mut(*job)?;
             row.priority = row.priority.max(priority);
+            row.planned.may_miss = if shared { row.planned.may_miss.min(may_miss) } else { may_miss };
         }
         self.give_fresh_budget(now, &known)?;
-        self.settle(now, id);
+        self.settle_all(now, BTreeSet::from([id]))?;
         Ok(Submitted { sweep: id, joined: false })
     }
 
@@ -115,13 +125,9 @@ impl Table {
         if sweep.row.state != SweepState::Running {
             return Ok(0);
         }
-        let needed_elsewhere = |job: &Job| {
-            let others = job.sweeps.iter().filter(|(id, _)| *id != selection.sweep);
-            others.filter_map(|(id, _)| self.sweeps.get(id)).any(|s| s.row.state == SweepState::Running)
-        };
         let chosen = self.selected(sweep, selection);
         let jobs: Vec<_> = chosen
-            .filter(|job| !job.state.is_terminal() && !needed_elsewhere(job))
+            .filter(|job| !job.state.is_terminal() && !self.wanted_elsewhere(job.id, selection.sweep))
             .map(|job| job.task())
             .collect();
         for task in &jobs {
@@ -131,7 +137,7 @@ impl Table {
         if selection.jobs.is_empty() {
             self.move_sweep(now, selection.sweep, SweepState::Cancelled);
         } else {
-            self.settle(now, selection.sweep);
+            self.settle_all(now, BTreeSet::from([selection.sweep]))?;
         }
         Ok(jobs.len() as u64)
     }
@@ -148,12 +154,23 @@ impl Table {
         Ok(changed)
     }
 
-    fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {
+    /// Whether another live sweep than this wants a job.
+    fn wanted_elsewhere(&self, job: JobId, sweep: SweepId) -> bool {
+        let sweeps = self.jobs.get(&job).into_iter().flat_map(|job| &job.sweeps);
+        let mut others = sweeps.filter(|(id, _)| *id != sweep).filter_map(|(id, _)| self.sweeps.get(id));
+        others.any(|other| other.row.state == SweepState::Running)
+    }
+
+    pub(super) fn known_sweep(&self, id: SweepId) -> Result<&Sweep> {
         self.sweeps.get(&id).ok_or_else(|| StoreError::missing(format!("sweep {id}")))
     }
 
     /// The jobs of a sweep that a selection names.
-    fn selected<'a>(&'a self, sweep: &'a Sweep, selection: &'a Selection) -> impl Iterator<Item = &'a Job> {
+    pub(super) fn selected<'a>(
+        &'a self,
+        sweep: &'a Sweep,
+        selection: &'a Selection,
+    ) -> impl Iterator<Item = &'a Job> {
         let jobs = sweep.members.iter().filter_map(|(id, _)| self.jobs.get(id));
         jobs.filter(|job| selection.jobs.is_empty() || selection.jobs.contains(&job.id))
     }
@@ -180,24 +197,37 @@ impl Table {
         Ok(again.len() as u64)
     }
 
-    /// Ends the live sweeps that contain a job, as far as nothing in them can move any more.
-    pub(super) fn settle_all_with(&mut self, now: Micros, job: JobId) {
-        let sweeps = self.jobs.get(&job).map(|job| job.sweeps.clone()).unwrap_or_default();
-        for (sweep, _) in sweeps {
-            self.settle(now, sweep);
-        }
+    /// Ends the live sweeps that contain one of some jobs, as far as nothing in them can move any more.
+    pub(super) fn settle_all_with(&mut self, now: Micros, jobs: &BTreeSet<JobId>) -> Result<()> {
+        let sweeps = self.sweeps_with(jobs);
+        self.settle_all(now, sweeps)
     }
 
-    /// Ends a live sweep in which nothing can move any more.
-    fn settle(&mut self, now: Micros, id: SweepId) {
-        let Some(sweep) = self.sweeps.get(&id).filter(|s| s.row.state == SweepState::Running) else { return };
-        let mut all = Counters::new();
-        for (state, tally) in sweep.counters.values().flatten() {
-            all.entry(*state).or_default().jobs += tally.jobs;
+    fn sweeps_with(&self, jobs: &BTreeSet<JobId>) -> BTreeSet<SweepId> {
+        let jobs = jobs.iter().filter_map(|id| self.jobs.get(id));
+        jobs.flat_map(|job| job.sweeps.iter().map(|(sweep, _)| *sweep)).collect()
+    }
+
+    /// Ends those of some sweeps that live and in which nothing can move any more. What may be waived is waived before, and can move
+    /// others.
+    fn settle_all(&mut self, now: Micros, mut sweeps: BTreeSet<SweepId>) -> Result<()> {
+        while let Some(id) = sweeps.pop_first() {
+            let Some(sweep) = self.sweeps.get(&id).filter(|s| s.row.state == SweepState::Running) else {
+                continue;
+            };
+            let mut all = Counters::new();
+            for (state, tally) in sweep.counters.values().flatten() {
+                all.entry(*state).or_default().jobs += tally.jobs;
+            }
+            let state = state_of(&all);
+            let waived =
+                if state == SweepState::Failed { self.waive_lost(now, id)? } else { BTreeSet::new() };
+            if !waived.is_empty() {
+                sweeps.extend(self.sweeps_with(&waived));
+            } else if state.is_terminal() {
+                self.move_sweep(now, id, state);
+            }
         }
-        let state = state_of(&all);
-        if state.is_terminal() {
-            self.move_sweep(now, id, state);
-        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the table shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::invariants::JobFacts;
 use coordinator_core::sweep::Progress;
@@ -10,7 +10,7 @@ use proto::state::JobState;
 
 use super::table::{Job, Table};
 use crate::model::{
-    FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow, SweepView,
+    FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow, SweepView, Totals,
     WorkerState, WorkerView,
 };
 
@@ -51,12 +51,13 @@ impl Table {
                 metrics: result.metrics.clone(),
             })
         });
-        let failed = members().filter(|(job, _)| job.state == JobState::Failed);
+        let failed = members().filter(|(job, _)| matches!(job.state, JobState::Failed | JobState::Skipped));
         let mut failures: Vec<_> = failed
             .map(|(job, stage)| FailureView {
                 job: job.id,
                 label: job.planned.label.clone(),
                 stage: stage.clone(),
+                waived: job.state == JobState::Skipped,
                 code: job.error.as_ref().map(|(code, _)| *code),
                 message: job.error.as_ref().map(|(_, message)| message.clone()).unwrap_or_default(),
             })
@@ -92,6 +93,24 @@ impl Table {
         let mut workers: Vec<_> = view.collect();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         workers
+    }
+
+    /// See [`crate::Store::totals`].
+    pub(super) fn totals(&self) -> Totals {
+        let mut jobs = BTreeMap::<JobState, u64>::new();
+        for (state, tally) in self.sweeps.values().flat_map(|sweep| sweep.counters.values().flatten()) {
+            *jobs.entry(*state).or_default() += tally.jobs;
+        }
+        jobs.retain(|_, jobs| *jobs > 0);
+        let live = || self.workers.values().filter(|worker| worker.state == WorkerState::Live);
+        let busy: BTreeSet<_> = self.jobs.values().filter_map(|job| job.holder).collect();
+        Totals {
+            jobs,
+            workers: live().count() as u64,
+            lanes: live().map(|worker| worker.session.lanes.len() as u64).sum(),
+            busy: busy.len() as u64,
+            events: self.events.last().map_or(0, |event| event.seq.unsigned_abs()),
+        }
     }
 
     /// See [`crate::Store::jobs`].

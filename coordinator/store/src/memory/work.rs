@@ -1,5 +1,7 @@
 //! Attempts: claimed, checkpointed, committed, failed.
 
+use std::collections::BTreeSet;
+
 use coordinator_core::lease::{may_write, stalled_before};
 use coordinator_core::offer::{Candidate, LaneFacts, WINDOW, best, choose, exhausted};
 use coordinator_core::retry::{Failure, on_failure};
@@ -196,7 +198,7 @@ impl Table {
                 self.move_job(now, id, JobState::Ready, |_| {})?;
             }
         }
-        self.settle_all_with(now, task.job);
+        self.settle_all_with(now, &BTreeSet::from([task.job]))?;
         Ok(artifact)
     }
 
@@ -251,7 +253,7 @@ impl Table {
             self.checkpoints.retain(|key, _| Some(*key) != newest);
         }
         if after.state.is_terminal() {
-            self.settle_all_with(now, task.job);
+            self.settle_all_with(now, &BTreeSet::from([task.job]))?;
         }
         Ok(())
     }

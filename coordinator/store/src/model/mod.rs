@@ -13,7 +13,7 @@ pub use sweep::{NewInput, NewJob, NewSweep, Selection, Source, Submitted};
 pub use upkeep::{Bearer, NewToken, TokenView};
 pub use view::{
     EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
-    SweepView, WorkerState, WorkerView,
+    SweepView, Totals, WorkerState, WorkerView,
 };
 
 use coordinator_core::time::Micros;

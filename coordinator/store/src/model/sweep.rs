@@ -44,6 +44,9 @@ pub struct NewJob {
     pub fan_limits: Option<String>,
     /// Whether it goes before others of its priority, as the first tool of its category: so that an evaluation can start early.
     pub coverage: bool,
+    /// How many of its optional inputs it may go on without, once the jobs that should have made them have failed. The least of the
+    /// live sweeps that share it.
+    pub may_miss: u32,
     /// Expected work in tokens.
     pub tokens: u64,
 }
@@ -55,6 +58,8 @@ pub struct NewInput {
     pub name: String,
     /// Where it comes from.
     pub source: Source,
+    /// Whether the job can be computed without it.
+    pub optional: bool,
 }
 
 /// Where an input comes from.

@@ -1,5 +1,7 @@
 //! What the job table shows.
 
+use std::collections::BTreeMap;
+
 use coordinator_core::sweep::{Counters, Progress};
 use coordinator_core::time::Micros;
 use proto::error::ErrorCode;
@@ -36,12 +38,12 @@ pub struct SweepView {
     pub held: Vec<HeldView>,
     /// Committed artifacts that are results in themselves, in plan order.
     pub results: Vec<ResultView>,
-    /// The first failed jobs, at most [`SweepView::FAILURES`].
+    /// The first jobs that failed or were waived, at most [`SweepView::FAILURES`].
     pub failures: Vec<FailureView>,
 }
 
 impl SweepView {
-    /// How many failed jobs are shown.
+    /// How many of them are shown.
     pub const FAILURES: u32 = 20;
 }
 
@@ -82,7 +84,7 @@ pub struct ResultView {
     pub metrics: Value,
 }
 
-/// A failed job.
+/// A job that failed or was waived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureView {
     /// The job.
@@ -91,6 +93,8 @@ pub struct FailureView {
     pub label: String,
     /// Its stage.
     pub stage: String,
+    /// Whether the sweep goes on without it.
+    pub waived: bool,
     /// What failed last.
     pub code: Option<ErrorCode>,
     /// One line with cause and place.
@@ -193,6 +197,21 @@ pub struct JobView {
     pub started_at: Option<Micros>,
     /// When it ended.
     pub finished_at: Option<Micros>,
+}
+
+/// The whole table in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Jobs by state, summed over sweeps: one that several sweeps share counts in each of them.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// Workers whose lease holds.
+    pub workers: u64,
+    /// Their lanes.
+    pub lanes: u64,
+    /// Lanes that hold jobs.
+    pub busy: u64,
+    /// The newest entry of the journal; 0 before the first.
+    pub events: u64,
 }
 
 /// An entry of the journal.

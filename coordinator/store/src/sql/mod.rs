@@ -11,9 +11,11 @@ mod sqlite;
 mod sweeps;
 mod upkeep;
 mod view;
+mod waive;
 mod work;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +30,13 @@ use proto::id::{Digest, JobId, JobKey, SweepId, Term, WorkerId};
 use proto::pipe::Task;
 use proto::state::JobState;
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use tokio::time::Instant;
 
 use crate::error::{Result, StoreError};
 use crate::model::{
     Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
     NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, WorkerView,
+    TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use lock::FileLock;
@@ -51,6 +54,13 @@ pub struct SqlStore {
     policy: Policy,
     sql: &'static Queries,
     reign: Reign,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Hears how long operations took, waits for a connection included, whether they succeeded or not.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// `operation` is a name of a method of [`Store`].
+    fn took(&self, operation: &'static str, time: Duration);
 }
 
 /// Why this process may write.
@@ -78,6 +88,25 @@ impl SqlStore {
         self.writers.close().await;
     }
 
+    /// The same table, whose operations an observer hears of.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let began = Instant::now();
+        let done = work.await;
+        if let Some(observer) = &self.observer {
+            observer.took(operation, began.elapsed());
+        }
+        done
+    }
+
     /// Begins a write of the reigning term, which reigns until the write has ended.
     async fn write(&self, at: Stamp) -> Result<Transaction<'static, Any>> {
         let stale = |current| StoreError::StaleTerm { given: at.term, current };
@@ -100,21 +129,27 @@ impl SqlStore {
 
 /// Carries a write out: all of it or nothing.
 macro_rules! write {
-    ($self:ident, $at:ident, $tx:ident => $work:expr) => {{
-        let mut transaction = $self.write($at).await?;
-        let $tx = &mut $self.over(&mut transaction);
-        let answer = $work.await?;
-        transaction.commit().await?;
-        Ok(answer)
+    ($self:ident, $at:ident, $tx:ident => $module:ident::$operation:ident($($input:tt)*)) => {{
+        let work = async {
+            let mut transaction = $self.write($at).await?;
+            let $tx = &mut $self.over(&mut transaction);
+            let answer = $module::$operation($($input)*).await?;
+            transaction.commit().await?;
+            Ok(answer)
+        };
+        $self.timed(stringify!($operation), work).await
     }};
 }
 
 /// Reads over a connection of its own. Several statements see one state of the table with `begin`.
 macro_rules! read {
-    ($self:ident, $how:ident, $tx:ident => $work:expr) => {{
-        let mut connection = $self.readers.$how().await?;
-        let $tx = &mut $self.over(&mut connection);
-        $work.await
+    ($self:ident, $how:ident, $tx:ident => $module:ident::$operation:ident($($input:tt)*)) => {{
+        let work = async {
+            let mut connection = $self.readers.$how().await?;
+            let $tx = &mut $self.over(&mut connection);
+            $module::$operation($($input)*).await
+        };
+        $self.timed(stringify!($operation), work).await
     }};
 }
 
@@ -137,6 +172,10 @@ impl Store for SqlStore {
 
     async fn retry(&self, at: Stamp, selection: Selection) -> Result<u64> {
         write!(self, at, tx => sweeps::retry(tx, at, &self.policy, &selection))
+    }
+
+    async fn waive(&self, at: Stamp, selection: Selection) -> Result<u64> {
+        write!(self, at, tx => waive::waive(tx, at, &selection))
     }
 
     async fn register(&self, at: Stamp, session: NewSession, held: Vec<Task>) -> Result<Registered> {
@@ -260,6 +299,10 @@ impl Store for SqlStore {
 
     async fn facts(&self) -> Result<Vec<JobFacts>> {
         read!(self, begin, tx => view::facts(tx))
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        read!(self, begin, tx => view::totals(tx))
     }
 
     async fn events(&self, after: i64, limit: u32) -> Result<Vec<EventView>> {

@@ -170,6 +170,7 @@ impl Leadership {
             policy,
             sql: &POSTGRES,
             reign: Reign::Row(Arc::clone(self)),
+            observer: None,
         }
     }
 

@@ -52,6 +52,13 @@ impl SqlStore {
             .max_connections(READERS)
             .connect(file.read_only(true).to_url_lossy().as_str())
             .await?;
-        Ok(Self { writers, readers, policy, sql: &COMMON, reign: Reign::File { _lock: lock } })
+        Ok(Self {
+            writers,
+            readers,
+            policy,
+            sql: &COMMON,
+            reign: Reign::File { _lock: lock },
+            observer: None,
+        })
     }
 }

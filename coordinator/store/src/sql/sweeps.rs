@@ -11,8 +11,9 @@ use sqlx::query;
 
 use super::Tx;
 use super::row::{count, get, int, json as list, named, parse};
+use super::waive::waive_lost;
 use crate::error::{Result, StoreError};
-use crate::model::{NewJob, NewSweep, Selection, Source, Stamp, Submitted};
+use crate::model::{Artifact, NewJob, NewSweep, Selection, Source, Stamp, Submitted};
 
 /// Rows that one insert takes, so that no statement's text grows with the sweep.
 const BATCH: usize = 500;
@@ -59,8 +60,11 @@ pub(super) async fn submit(
         .bind(int(at.term.0))
         .execute(&mut *tx.db)
         .await?;
+    let misses = sweep.jobs.iter().filter_map(|job| Some((known.get(&job.key)?.0, job.may_miss)));
+    let misses: Vec<_> = misses.map(|(job, may_miss)| json!({ "job": job, "may_miss": may_miss })).collect();
+    query(tx.sql.jobs_limit_misses).bind(list(&misses)?).bind(id.0).execute(&mut *tx.db).await?;
     give_fresh_budget(tx, at, policy, &joined).await?;
-    settle(tx, at, id).await?;
+    settle_all(tx, at, BTreeSet::from([id])).await?;
     Ok(Submitted { sweep: id, joined: false })
 }
 
@@ -98,7 +102,8 @@ async fn insert_jobs(
         let pending_deps = needs.iter().filter(open).count();
         rows.push(json!({
             "key": job.key, "kind": job.kind, "label": job.label, "spec": job.spec, "fan": job.fan,
-            "fan_limits": job.fan_limits, "tokens": int(job.tokens), "coverage": i32::from(job.coverage), "pending_deps": pending_deps,
+            "fan_limits": job.fan_limits, "tokens": int(job.tokens), "coverage": i32::from(job.coverage),
+            "may_miss": job.may_miss, "pending_deps": pending_deps,
         }));
     }
     for batch in rows.chunks(BATCH) {
@@ -127,11 +132,14 @@ async fn insert_inputs(
     for job in jobs.iter().filter(|job| !known.contains_key(&job.key)) {
         let id = id_of(ids, &job.key)?;
         for input in &job.inputs {
+            let optional = i32::from(input.optional);
             rows.push(match &input.source {
-                Source::Artifact(artifact) => {
-                    json!({ "job": id, "name": input.name, "path": artifact.path, "digest": artifact.digest })
-                }
-                Source::Job(key) => json!({ "job": id, "name": input.name, "needs": id_of(ids, key)? }),
+                Source::Artifact(Artifact { path, digest }) => json!({
+                    "job": id, "name": input.name, "optional": optional, "path": path, "digest": digest,
+                }),
+                Source::Job(key) => json!({
+                    "job": id, "name": input.name, "optional": optional, "needs": id_of(ids, key)?,
+                }),
             });
         }
     }
@@ -168,7 +176,7 @@ pub(super) async fn cancel(tx: &mut Tx<'_>, at: Stamp, selection: &Selection) ->
     if selection.jobs.is_empty() {
         end_sweep(tx, at, selection.sweep, SweepState::Cancelled).await?;
     } else {
-        settle(tx, at, selection.sweep).await?;
+        settle_all(tx, at, BTreeSet::from([selection.sweep])).await?;
     }
     Ok(changed.len() as u64)
 }
@@ -185,13 +193,7 @@ pub(super) async fn retry(tx: &mut Tx<'_>, at: Stamp, policy: &Policy, selection
     let jobs = rows.iter().map(|row| get(row, "id").map(JobId)).collect::<Result<Vec<_>>>()?;
     let changed = give_fresh_budget(tx, at, policy, &jobs).await?;
     if changed > 0 && state.is_terminal() {
-        let done = query(tx.sql.sweep_reopen)
-            .bind(selection.sweep.0)
-            .bind(at.now.0)
-            .bind(int(at.term.0))
-            .execute(&mut *tx.db)
-            .await?;
-        expect_rows(done.rows_affected(), 1, "sweep to reopen")?;
+        reopen(tx, at, selection.sweep).await?;
     }
     Ok(changed)
 }
@@ -221,15 +223,33 @@ pub(super) async fn end_attempts(tx: &mut Tx<'_>, at: Stamp, jobs: &[JobId], out
 }
 
 /// Ends the live sweeps that contain one of some jobs, as far as nothing in them can move any more.
-pub(super) async fn settle_all_with(tx: &mut Tx<'_>, at: Stamp, jobs: &[JobId]) -> Result<()> {
-    for row in query(tx.sql.sweeps_touched).bind(list(jobs)?).fetch_all(&mut *tx.db).await? {
-        settle(tx, at, SweepId(get(&row, "id")?)).await?;
+pub(super) async fn settle_all_with(tx: &mut Tx<'_>, at: Stamp, jobs: &BTreeSet<JobId>) -> Result<()> {
+    let sweeps = sweeps_with(tx, jobs).await?;
+    settle_all(tx, at, sweeps).await
+}
+
+/// The live sweeps that contain one of some jobs.
+async fn sweeps_with(tx: &mut Tx<'_>, jobs: &BTreeSet<JobId>) -> Result<BTreeSet<SweepId>> {
+    let rows = query(tx.sql.sweeps_touched).bind(list(jobs)?).fetch_all(&mut *tx.db).await?;
+    rows.iter().map(|row| get(row, "id").map(SweepId)).collect()
+}
+
+/// Ends those of some live sweeps in which nothing can move any more. What may be waived is waived before, and can move others.
+async fn settle_all(tx: &mut Tx<'_>, at: Stamp, mut sweeps: BTreeSet<SweepId>) -> Result<()> {
+    while let Some(sweep) = sweeps.pop_first() {
+        let state = state_of(&counters(tx, sweep).await?);
+        let waived =
+            if state == SweepState::Failed { waive_lost(tx, at, sweep).await? } else { BTreeSet::new() };
+        if !waived.is_empty() {
+            sweeps.extend(sweeps_with(tx, &waived).await?);
+        } else if state.is_terminal() {
+            end_sweep(tx, at, sweep, state).await?;
+        }
     }
     Ok(())
 }
 
-/// Ends a live sweep in which nothing can move any more.
-async fn settle(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId) -> Result<()> {
+async fn counters(tx: &mut Tx<'_>, sweep: SweepId) -> Result<Counters> {
     let mut counters = Counters::new();
     for row in query(tx.sql.sweep_counters).bind(sweep.0).fetch_all(&mut *tx.db).await? {
         let tally = Tally {
@@ -239,8 +259,7 @@ async fn settle(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId) -> Result<()> {
         };
         counters.insert(parse(&row, "state")?, tally);
     }
-    let state = state_of(&counters);
-    if state.is_terminal() { end_sweep(tx, at, sweep, state).await } else { Ok(()) }
+    Ok(counters)
 }
 
 async fn end_sweep(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId, state: SweepState) -> Result<()> {
@@ -254,7 +273,18 @@ async fn end_sweep(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId, state: SweepState
     expect_rows(done.rows_affected(), 1, "live sweep to end")
 }
 
-async fn sweep_state(tx: &mut Tx<'_>, sweep: SweepId) -> Result<SweepState> {
+/// Makes a sweep that has ended live again.
+pub(super) async fn reopen(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId) -> Result<()> {
+    let done = query(tx.sql.sweep_reopen)
+        .bind(sweep.0)
+        .bind(at.now.0)
+        .bind(int(at.term.0))
+        .execute(&mut *tx.db)
+        .await?;
+    expect_rows(done.rows_affected(), 1, "sweep to reopen")
+}
+
+pub(super) async fn sweep_state(tx: &mut Tx<'_>, sweep: SweepId) -> Result<SweepState> {
     let row = query(tx.sql.sweep_state).bind(sweep.0).fetch_optional(&mut *tx.db).await?;
     parse(&row.ok_or_else(|| StoreError::missing(format!("sweep {sweep}")))?, "state")
 }

@@ -18,7 +18,7 @@ use super::sessions::takes_none;
 use crate::error::{Result, StoreError};
 use crate::model::{
     EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
-    SweepView, WorkerState, WorkerView,
+    SweepView, Totals, WorkerState, WorkerView,
 };
 
 /// See [`crate::Store::find_sweep`].
@@ -108,10 +108,12 @@ fn result_view(row: &AnyRow) -> Result<ResultView> {
 }
 
 fn failure_view(row: &AnyRow) -> Result<FailureView> {
+    let state: JobState = parse(row, "state")?;
     Ok(FailureView {
         job: JobId(get(row, "id")?),
         label: get(row, "label")?,
         stage: get(row, "stage")?,
+        waived: state == JobState::Skipped,
         code: parse_option(row, "error_code")?,
         message: get::<Option<String>>(row, "error")?.unwrap_or_default(),
     })
@@ -205,6 +207,22 @@ pub(super) async fn facts(tx: &mut Tx<'_>) -> Result<Vec<JobFacts>> {
         })
     };
     query(tx.sql.facts).fetch_all(&mut *tx.db).await?.iter().map(facts).collect()
+}
+
+/// See [`crate::Store::totals`].
+pub(super) async fn totals(tx: &mut Tx<'_>) -> Result<Totals> {
+    let jobs = query(tx.sql.totals_jobs).fetch_all(&mut *tx.db).await?;
+    let row = query(tx.sql.totals).fetch_one(&mut *tx.db).await?;
+    Ok(Totals {
+        jobs: jobs
+            .iter()
+            .map(|row| Ok((parse(row, "state")?, count(row, "jobs")?)))
+            .collect::<Result<_>>()?,
+        workers: count(&row, "workers")?,
+        lanes: count(&row, "lanes")?,
+        busy: count(&row, "busy")?,
+        events: count(&row, "events")?,
+    })
 }
 
 /// See [`crate::Store::events`].

@@ -147,7 +147,7 @@ async fn record(tx: &mut Tx<'_>, at: Stamp, commits: &[&Commit]) -> Result<()> {
     query(tx.sql.artifacts_insert).bind(&rows).bind(at.now.0).execute(&mut *tx.db).await?;
     let ended = query(tx.sql.attempts_commit).bind(&rows).bind(at.now.0).execute(&mut *tx.db).await?;
     expect_rows(ended.rows_affected(), commits.len(), "living attempt to commit")?;
-    let jobs: Vec<_> = commits.iter().map(|commit| commit.task.job).collect();
+    let jobs: BTreeSet<_> = commits.iter().map(|commit| commit.task.job).collect();
     query(tx.sql.needs_met)
         .bind(json(&jobs)?)
         .bind(at.now.0)
@@ -267,7 +267,11 @@ async fn end_failed(
     if after.discard_checkpoint {
         query(tx.sql.checkpoint_discard).bind(task.job.0).execute(&mut *tx.db).await?;
     }
-    if after.state.is_terminal() { settle_all_with(tx, at, &[task.job]).await } else { Ok(()) }
+    if after.state.is_terminal() {
+        settle_all_with(tx, at, &BTreeSet::from([task.job])).await
+    } else {
+        Ok(())
+    }
 }
 
 /// The machine of a session.

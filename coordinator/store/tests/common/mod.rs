@@ -56,10 +56,13 @@ pub(crate) fn artifact(n: u8) -> Artifact {
 
 /// A job that needs some others; with a fan it is an adapter, without it stands alone.
 pub(crate) fn job(n: u8, fan: Option<u8>, tokens: u64, needs: &[u8]) -> NewJob {
-    let mut inputs = vec![NewInput { name: "dataset".into(), source: Source::Artifact(artifact(200)) }];
-    inputs.extend(
-        needs.iter().map(|need| NewInput { name: format!("need/{need}"), source: Source::Job(key(*need)) }),
-    );
+    let mut inputs =
+        vec![NewInput { name: "dataset".into(), source: Source::Artifact(artifact(200)), optional: false }];
+    inputs.extend(needs.iter().map(|need| NewInput {
+        name: format!("need/{need}"),
+        source: Source::Job(key(*need)),
+        optional: false,
+    }));
     let kind = if fan.is_some() { "pretrain" } else { "evaluate" };
     NewJob {
         key: key(n),
@@ -71,8 +74,18 @@ pub(crate) fn job(n: u8, fan: Option<u8>, tokens: u64, needs: &[u8]) -> NewJob {
         fan: fan.map(digest),
         fan_limits: fan.map(|_| "{\"slots\": 4}".into()),
         coverage: false,
+        may_miss: 0,
         tokens,
     }
+}
+
+/// A job that can do without what it needs, and goes on without `may_miss` of it by itself.
+pub(crate) fn tolerant(may_miss: u32, mut job: NewJob) -> NewJob {
+    job.may_miss = may_miss;
+    for input in &mut job.inputs {
+        input.optional = matches!(input.source, Source::Job(_));
+    }
+    job
 }
 
 pub(crate) fn sweep(n: u8, jobs: Vec<NewJob>) -> NewSweep {

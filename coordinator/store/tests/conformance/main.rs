@@ -24,3 +24,4 @@ mod offers;
 mod sessions;
 mod sweeps;
 mod upkeep;
+mod waive;

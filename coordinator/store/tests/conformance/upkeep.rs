@@ -1,9 +1,9 @@
 //! What operators keep in order: garbage and access.
 
 use coordinator_core::time::Micros;
-use coordinator_store::model::{Bearer, NewToken, RecordedCheckpoint};
+use coordinator_store::model::{Bearer, NewToken, RecordedCheckpoint, Totals};
 use coordinator_store::{Store, StoreError};
-use proto::state::Role;
+use proto::state::{JobState, Role};
 
 use crate::common::*;
 
@@ -44,5 +44,28 @@ conformance! {
         assert_eq!(store.bearer(digest(1)).await.unwrap(), None);
         assert_eq!(store.tokens().await.unwrap()[0].revoked_at, Some(Micros(3)));
         assert!(store.create_token(at(5), token("ann", 3)).await.is_err());
+    }
+}
+
+conformance! {
+    /// Monitors see jobs, workers, lanes and the journal's end without reading every job.
+    totals_count_the_whole_table, store => {
+        assert_eq!(store.totals().await.unwrap(), Totals::default());
+        store.submit(at(1), small_sweep()).await.unwrap();
+        store.submit(at(1), sweep(101, vec![job(1, Some(9), 50, &[]), job(4, None, 10, &[])])).await.unwrap();
+        let worker = worker(store, 2).await;
+        let offers = store.claim_one(at(3), claim(worker, Some(9), 8)).await.unwrap();
+        assert_eq!(offers.len(), 2, "two jobs in one lane");
+        store.commit(at(4), worker, offers[0].task, completion(1)).await.unwrap();
+        let totals = store.totals().await.unwrap();
+        let jobs = |state| totals.jobs.get(&state).copied();
+        assert_eq!(totals.jobs.values().sum::<u64>(), 5, "the job that both sweeps want counts twice");
+        assert_eq!((jobs(JobState::Ready), jobs(JobState::Blocked), jobs(JobState::Running)), (Some(1), Some(1), None));
+        assert_eq!((totals.workers, totals.lanes, totals.busy), (1, 1, 1));
+        let newest = store.events(0, u32::MAX).await.unwrap().last().unwrap().seq;
+        assert_eq!(totals.events, newest as u64);
+        store.expire(at(1000), Micros(1)).await.unwrap();
+        let totals = store.totals().await.unwrap();
+        assert_eq!((totals.workers, totals.lanes, totals.busy), (0, 0, 0), "silent workers and their lanes are gone");
     }
 }

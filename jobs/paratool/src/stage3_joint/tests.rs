@@ -24,11 +24,26 @@ fn inputs<'a>(world: &'a World, spec: &'a FinetuneSpec) -> Inputs<'a> {
         embeddings: &world.embeddings,
         shape: &world.shape,
         adapters: (0..spec.tools.len() as u64).map(|seed| world.adapter(seed)).collect(),
+        tokens_per_pass: TOKENS_PER_PASS,
     }
 }
 
 fn finetuned(world: &World, spec: &FinetuneSpec) -> (Finetuned, FinetuneMetrics) {
     finetune(inputs(world, spec), None, &mut Unwatched).unwrap()
+}
+
+#[test]
+fn halved_passes_train_the_same_up_to_rounding() {
+    let world = world();
+    let spec = spec(&world, Finetune { batch: 4, epochs: 2, ..Finetune::default() });
+    let (usual, usual_figures) = finetuned(&world, &spec);
+    let halved = Inputs { tokens_per_pass: 1, ..inputs(&world, &spec) };
+    let (halved, figures) = finetune(halved, None, &mut Unwatched).unwrap();
+    assert_eq!((figures.steps, figures.tokens), (usual_figures.steps, usual_figures.tokens));
+    for (a, b) in usual.adapters.iter().zip(&halved.adapters) {
+        let apart = a.values().iter().zip(b.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5, "{apart}");
+    }
 }
 
 #[test]

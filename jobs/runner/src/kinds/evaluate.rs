@@ -45,7 +45,7 @@ fn adapters(set: AdapterSet, context: &Context<'_>) -> Result<AdapterFolders, Jo
         AdapterSet::Pretrained => {
             let inputs = context.start().inputs.iter();
             let folders = inputs
-                .filter_map(|(name, path)| Some((name.strip_prefix("adapter/")?.to_owned(), path.clone())));
+                .filter_map(|(name, path)| Some((input::tool_of_adapter(name)?.to_owned(), path.clone())));
             Ok(AdapterFolders::new(folders))
         }
     }

@@ -126,15 +126,25 @@ fn check_embed(embed: &Embed) -> Checked {
 }
 
 fn check_pretrain(pretrain: &Pretrain) -> Checked {
-    let Pretrain { rank, alpha, epochs, lr, weight_decay, with_documents: _, slots, tokens_per_pass } =
-        *pretrain;
+    let Pretrain {
+        rank,
+        alpha,
+        epochs,
+        lr,
+        weight_decay,
+        with_documents: _,
+        slots,
+        tokens_per_pass,
+        required,
+    } = *pretrain;
     at_least("stages.pretrain.rank", rank, 1)?;
     positive("stages.pretrain.alpha", alpha)?;
     at_least("stages.pretrain.epochs", epochs, 1)?;
     positive("stages.pretrain.lr", lr)?;
     not_negative("stages.pretrain.weight_decay", weight_decay)?;
     at_least("stages.pretrain.slots", slots, 1)?;
-    at_least("stages.pretrain.tokens_per_pass", tokens_per_pass, 1)
+    at_least("stages.pretrain.tokens_per_pass", tokens_per_pass, 1)?;
+    share("stages.pretrain.required", required)
 }
 
 fn check_gate(gate: &Gate) -> Checked {

@@ -140,6 +140,17 @@ pub struct Pretrain {
     pub slots: usize,
     /// Token budget of one shared pass.
     pub tokens_per_pass: usize,
+    /// Share of the adapters without which nothing that reads them all begins. The rest may fail and is waived.
+    pub required: f64,
+}
+
+impl Pretrain {
+    /// How many of some adapters may be missing.
+    pub fn may_miss(&self, adapters: usize) -> usize {
+        // 0.9 of 10 is 9, though 0.9 · 10 may lie a hair above.
+        let needed = (self.required * adapters as f64 - 1e-9).ceil().max(0.0) as usize;
+        adapters.saturating_sub(needed)
+    }
 }
 
 impl Default for Pretrain {
@@ -153,6 +164,7 @@ impl Default for Pretrain {
             with_documents: true,
             slots: 16,
             tokens_per_pass: 4_096,
+            required: 1.0,
         }
     }
 }

@@ -144,6 +144,11 @@ impl Fan {
         self.config.recompute = recompute;
     }
 
+    /// Changes the token budget of passes from now on.
+    pub fn set_tokens_per_pass(&mut self, tokens: usize) {
+        self.config.tokens_per_pass = tokens;
+    }
+
     /// Slots that hold no task.
     pub fn free_slots(&self) -> usize {
         self.config.slots.saturating_sub(self.queue.len())

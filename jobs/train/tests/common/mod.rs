@@ -92,11 +92,17 @@ pub(crate) fn run(fan: &mut Fan, tasks: impl IntoIterator<Item = SlotTask>) -> R
         if events.is_empty() {
             return results;
         }
-        for event in events {
-            if let SlotEvent::Finished { task, adapter, losses } = event {
-                results.insert(task, (bits(adapter.values()), bits(&losses)));
-            }
+        results.extend(events.into_iter().filter_map(finished));
+    }
+}
+
+/// The result in a task's last event.
+pub(crate) fn finished(event: SlotEvent) -> Option<(TaskId, (Vec<u32>, Vec<u32>))> {
+    match event {
+        SlotEvent::Finished { task, adapter, losses } => {
+            Some((task, (bits(adapter.values()), bits(&losses))))
         }
+        SlotEvent::Step { .. } | SlotEvent::NonFinite { .. } => None,
     }
 }
 

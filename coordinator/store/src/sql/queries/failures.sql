@@ -1,5 +1,5 @@
--- reads: a sweep's first failed jobs, found from what failed
-select j.id, j.label, s.stage, j.error_code, j.error
+-- reads: a sweep's first jobs that failed or were waived, found from these
+select j.id, j.label, s.stage, j.state, j.error_code, j.error
 from jobs j cross join sweep_jobs s
-where j.state = 'failed' and s.sweep = $1 and s.job = j.id
+where j.state in ('failed', 'skipped') and s.sweep = $1 and s.job = j.id
 order by j.id limit $2
