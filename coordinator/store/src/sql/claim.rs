@@ -18,7 +18,7 @@ use crate::error::{Result, StoreError};
 use crate::model::{Claim, Input, Offer, RecordedCheckpoint, Stamp};
 
 /// Ready jobs of a fan that are read at once at most.
-const SUPPLY: u32 = 16 * WINDOW;
+const SUPPLY: u64 = 16 * WINDOW as u64;
 
 /// See [`crate::Store::claim`].
 pub(super) async fn claim(
@@ -50,9 +50,9 @@ pub(super) async fn claim(
         batch.wanted -= wanted(claim);
     }
     batch.write(tx).await?;
-    let offers = &mut batch.offers;
-    let offered = |jobs: Vec<JobId>| jobs.iter().filter_map(|job| offers.remove(job)).collect();
-    Ok(chosen.into_iter().map(|jobs| jobs.map(offered)).collect())
+    let mut offered =
+        |jobs: Vec<JobId>| -> Vec<Offer> { jobs.iter().filter_map(|job| batch.offers.remove(job)).collect() };
+    Ok(chosen.into_iter().map(|jobs| jobs.map(&mut offered)).collect())
 }
 
 /// How many jobs a claim takes at most.
@@ -198,7 +198,7 @@ impl Batch {
 /// What the lanes of some claims hold.
 async fn lanes_held(tx: &mut Tx<'_>, claims: &[Claim]) -> Result<BTreeMap<(WorkerId, LaneId), Vec<HeldRow>>> {
     let lanes: BTreeSet<_> = claims.iter().map(|claim| (claim.worker, claim.lane)).collect();
-    let row = |(worker, lane)| object!({ "worker": worker, "lane": lane });
+    let row = |(worker, lane): (WorkerId, LaneId)| object!({ "worker": worker, "lane": lane });
     let lanes = json(&lanes.into_iter().map(row).collect::<Vec<_>>())?;
     let mut held = BTreeMap::<_, Vec<_>>::new();
     for row in query(tx.sql.lanes_held).bind(lanes).fetch_all(&mut *tx.db).await? {
