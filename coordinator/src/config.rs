@@ -248,6 +248,13 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_a_cluster_are_understood() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quiver.toml");
+        let settings = Settings::load(Some(Path::new(file)), Flags::default()).unwrap();
+        assert!(matches!(settings.database().unwrap(), Database::Postgres(_)), "{:?}", settings.database());
+    }
+
+    #[test]
     fn what_is_wrong_is_one_line() {
         for (text, expected) in [
             ("lease_tll = \"1m\"", "unknown setting `lease_tll`; the nearest valid one is `lease_ttl`"),

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod embedded;
+pub mod garbage;
 pub mod loops;
 pub mod metrics;
 pub mod node;

@@ -101,6 +101,7 @@ impl Node {
         let serving = |store| Serving {
             store,
             planner: Arc::new(ManifestPlanner::new(artifacts.clone())),
+            artifacts: artifacts.clone(),
             clock: Arc::new(SystemClock::default()),
             settings: server::Settings { policy, ..server::Settings::new(artifacts.url()) },
             metrics: Arc::clone(&metrics),

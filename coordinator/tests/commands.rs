@@ -3,45 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
-
-use common::{MANIFEST, Place, text};
-
-/// The one line of a command's failure.
-fn error(place: &Place, args: &[&str]) -> String {
-    let output = place.run(args);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    assert!(output.stdout.is_empty());
-    let stderr = text(&output.stderr);
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    stderr.trim_end().replace(&place.path("").display().to_string(), "DIR/")
-}
-
-/// A coordinator that ends with the test.
-struct Serving {
-    url: String,
-    process: Child,
-}
-
-/// A coordinator of a place, on a free port.
-fn serve(place: &Place) -> Serving {
-    let args = ["serve", "--listen", "127.0.0.1:0", "--log", "warn"];
-    let program = Path::new(env!("CARGO_BIN_EXE_coordinator"));
-    let mut process = place.command(program, &args).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
-    Serving { url: format!("http://{address}"), process }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use common::{MANIFEST, Place, error, serve, text};
 
 #[test]
 fn a_plan_needs_no_coordinator() {

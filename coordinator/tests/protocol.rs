@@ -14,7 +14,6 @@ use coordinator::server::planner::{PlanError, PlanRequest, Planned, Planner};
 use coordinator_core::policy::Policy;
 use coordinator_store::SqlStore;
 use jobs_spec::job::{GateSpec, Input, JobSpec, PlannedJob};
-use jobs_spec::key::job_key;
 use jobs_spec::manifest::Gate;
 use proto::error::Reason;
 use proto::id::{Digest, JobKey};
@@ -29,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
+use worker_artifacts::Artifacts;
 
 /// Plans the jobs that a manifest names, one a line: `label` or `label needed-label …`.
 struct LinePlanner;
@@ -44,19 +44,9 @@ impl Planner for LinePlanner {
                 words.next().ok_or_else(|| PlanError::Invalid(format!("{}:{seed}: empty", request.file)))?;
             let inputs: BTreeMap<_, _> = words.map(|need| (need.clone(), Input::Job(keys[&need]))).collect();
             let spec = JobSpec::Gate(GateSpec { gate: Gate::default(), seed: seed as u64 });
-            let key = job_key(&spec, &inputs).unwrap();
-            keys.insert(label.clone(), key);
-            jobs.push(PlannedJob {
-                key,
-                spec,
-                label,
-                inputs,
-                fan: None,
-                fan_limits: None,
-                coverage: false,
-                may_miss: 0,
-                tokens: 10,
-            });
+            let job = PlannedJob::new(spec, label.clone(), inputs, 10).unwrap();
+            keys.insert(label, job.key);
+            jobs.push(job);
         }
         Ok(Planned {
             name: request.file,
@@ -94,6 +84,7 @@ impl World {
         let serving = Serving {
             store,
             planner: Arc::new(LinePlanner),
+            artifacts: Artifacts::open(&database.with_extension("store").to_string_lossy()).unwrap(),
             clock: Arc::new(clock.clone()),
             settings: Settings { policy, tick, progress_flush: tick, ..Settings::new("file:///store") },
             metrics,

@@ -5,6 +5,12 @@ pub mod id;
 pub mod pipe;
 pub mod state;
 
+use std::time::Duration;
+
+/// How long a worker trusts what it has seen or put in the object store without a commit that names it. After that it looks again, as
+/// the garbage collector may have taken it; the collector in turn refuses such commits for longer than this.
+pub const UPLOAD_TRUST: Duration = Duration::from_secs(300);
+
 /// Generated gRPC messages and services.
 #[cfg(feature = "wire")]
 #[allow(missing_docs, unreachable_pub, clippy::all)]

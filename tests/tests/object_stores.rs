@@ -91,6 +91,7 @@ fn record(job: &str, attempt: u32, role: &str) -> Record {
         inputs: BTreeMap::new(),
         metrics: json!({"loss": 0.5}),
         versions: BTreeMap::new(),
+        trace: None,
     }
 }
 

@@ -93,15 +93,17 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(args: Run) -> anyhow::Result<()> {
     let settings: Settings = config::load_section("worker", args.config.as_deref(), args.flags)?;
-    telemetry::init(settings.log_format, &settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
+        let telemetry = telemetry::init("quiver-worker", settings.log_format, &settings.log)?;
         let exit = Exit::default();
         tokio::spawn(signals::listen(&exit)?);
         if args.exit_with_parent {
             tokio::spawn(signals::parent(exit.clone()));
         }
-        Ok(Worker::new(settings)?.run(exit).await?)
+        let worked = Worker::new(settings)?.run(exit).await;
+        telemetry.finish().await;
+        Ok(worked?)
     });
     // A read of standard input may still hang in the runtime's own thread; nobody waits for it.
     runtime.shutdown_background();

@@ -144,4 +144,13 @@ mod tests {
         let manual = include_str!("../../docs/configuration.md");
         assert_eq!(proto_kit::manual::mistakes(manual, "Worker", Settings::default()), Vec::<String>::new());
     }
+
+    #[test]
+    fn the_settings_of_a_cluster_are_understood() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quiver.toml");
+        let flags = std::collections::BTreeMap::<String, String>::new();
+        let settings: Settings =
+            proto_kit::config::load_section("worker", Some(file.as_ref()), flags).unwrap();
+        assert_eq!((settings.device.len(), settings.drain_grace), (8, Duration::from_secs(120)));
+    }
 }

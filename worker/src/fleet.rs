@@ -8,9 +8,11 @@ use proto::error::{Reason, StandsBy};
 use proto::v1;
 use proto::v1::fleet_client::FleetClient;
 use proto_kit::address::Address;
+use proto_kit::trace;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tracing::Span;
 
 use crate::error::Error;
 use crate::route::{Door, Route};
@@ -42,7 +44,7 @@ macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident($request:ident) -> $reply:ident),+ $(,)?) => {
         $($(#[$doc])*
         pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$reply, CallError> {
-            self.call(CALL, request, |mut client, request| async move { client.$name(request).await }).await
+            self.call(CALL, request, |mut client, request| async move { client.$name(traced(request)).await }).await
         })+
     };
 }
@@ -89,11 +91,11 @@ impl Fleet {
     }
 
     /// Asks one coordinator after another, each for as long as a call may take, until one answers.
-    async fn call<Request: Clone, Reply, F>(
+    async fn call<Message: Clone, Reply, F>(
         &self,
         within: Duration,
-        request: Request,
-        call: impl Fn(FleetClient<Channel>, Request) -> F,
+        message: Message,
+        call: impl Fn(FleetClient<Channel>, Message) -> F,
     ) -> Result<Reply, CallError>
     where
         F: Future<Output = Result<Response<Reply>, Status>>,
@@ -101,7 +103,7 @@ impl Fleet {
         let mut walk = self.route.walk();
         let mut reasons = Vec::new();
         while let Some(door) = walk.next() {
-            let answer = match timeout(within, call(door.client.clone(), request.clone())).await {
+            let answer = match timeout(within, call(door.client.clone(), message.clone())).await {
                 Err(_) => Err(format!("no answer within {} s", within.as_secs())),
                 Ok(Ok(reply)) => Ok(Ok(reply.into_inner())),
                 Ok(Err(status)) => {
@@ -127,6 +129,16 @@ fn endpoint(address: &Address) -> Result<Endpoint, Error> {
     let endpoint = Endpoint::from_shared(address.to_string())
         .map_err(|error| Error::Setting(format!("`coordinator`: `{address}`: {error}")))?;
     Ok(endpoint.connect_timeout(CALL).http2_keep_alive_interval(CALL).keep_alive_timeout(CALL))
+}
+
+/// A call that names the span which makes it.
+fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let parent = trace::parent_of(&Span::current()).and_then(|parent| parent.parse().ok());
+    if let Some(parent) = parent {
+        request.metadata_mut().insert(trace::HEADER, parent);
+    }
+    request
 }
 
 /// What a coordinator that serves refuses; none when the same call may be answered otherwise later or elsewhere.

@@ -6,13 +6,16 @@ use std::io;
 use async_trait::async_trait;
 use proto::pipe::{FromRunner, ToRunner};
 
+/// Takes the lines that a runner says to people.
+pub type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Starts runners.
 pub trait Launch: Debug + Send + Sync {
-    /// Starts a runner for a device.
+    /// Starts a runner for a device. What it says to people goes to `listener`, line by line.
     ///
     /// # Errors
     /// When it cannot be started at all; the error says which program and why.
-    fn launch(&self, device: &str) -> io::Result<Box<dyn Runner>>;
+    fn launch(&self, device: &str, listener: Listener) -> io::Result<Box<dyn Runner>>;
 }
 
 /// A running runner. Dropping it kills it.

@@ -15,6 +15,7 @@ use crate::fleet::Fleet;
 use crate::held::Held;
 use crate::inputs::Inputs;
 use crate::launch::Launch;
+use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::session::Session;
 
@@ -29,6 +30,7 @@ pub(crate) struct Node {
     pub(crate) held: Arc<Held>,
     pub(crate) artifacts: Artifacts,
     pub(crate) inputs: Inputs,
+    pub(crate) logs: Logs,
     /// Limits uploads.
     pub(crate) uploads: Semaphore,
     pub(crate) launch: Arc<dyn Launch>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proto::id::JobKey;
 use proto::pipe::Task;
 use proto::v1;
+use proto_kit::trace;
 use serde_json::Value;
 use worker_artifacts::ArtifactRef;
 
@@ -47,6 +48,8 @@ pub(crate) struct Assignment {
     pub(crate) fan_limits: Option<Value>,
     /// Jobs that its lane can hold beside each other: the fan's slots, or one.
     pub(crate) slots: usize,
+    /// The trace that it is part of, 32 hex digits.
+    pub(crate) trace: Option<String>,
 }
 
 impl Assignment {
@@ -78,6 +81,7 @@ impl Assignment {
             fan: offer.fan.clone(),
             fan_limits,
             slots,
+            trace: trace::id_of(&offer.traceparent),
         })
     }
 }

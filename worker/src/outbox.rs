@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proto::UPLOAD_TRUST;
 use proto::error::{ErrorCode, Reason};
 use proto::id::Digest;
 use proto::pipe::Task;
@@ -12,6 +13,7 @@ use proto_kit::retry::{Backoff, retry};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, field, info_span};
 use worker_artifacts::{ArtifactError, ArtifactRef, Committed, Record};
 
 use crate::fleet::CallError;
@@ -27,9 +29,6 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 const RESULT_PATIENCE: Duration = Duration::from_secs(600);
 /// How long condemned objects are uploaded again before the attempt fails.
 const CONDEMNED_PATIENCE: Duration = Duration::from_secs(600);
-/// How long an upload may wait for its commit. After that its objects are looked up again: the garbage collector might have taken one
-/// that no commit names yet.
-const FRESH: Duration = Duration::from_secs(300);
 
 /// A result that lies in a folder.
 #[derive(Debug)]
@@ -184,14 +183,15 @@ impl Node {
                 let began = Instant::now();
                 let committed = upload().await?;
                 self.metrics.uploads.observe(began.elapsed().as_secs_f64());
-                Ok(committed)
+                Ok((began + UPLOAD_TRUST, committed))
             };
-            let committed =
+            let uploaded = uploaded.instrument(info_span!("upload", otel.kind = field::Empty));
+            let (late, committed) =
                 uploaded.await.map_err(|error: ArtifactError| Unpublished::Failed(error.into()))?;
             self.metrics.upload_bytes.inc_by(committed.bytes);
-            let late = Some(Instant::now() + FRESH);
             let failed = |code, why| Err(Unpublished::Failed(Failure::new(code, why)));
-            match self.deliver(late, |ticket| tell(ticket, committed.clone())).await {
+            let delivered = self.deliver(Some(late), |ticket| tell(ticket, committed.clone()));
+            match delivered.instrument(info_span!("commit", otel.kind = field::Empty)).await {
                 Ok(reply) => return Ok((committed.artifact, reply)),
                 Err(GaveUp::Unwanted(why)) => return Err(Unpublished::Unwanted(why)),
                 Err(GaveUp::Rejected(why)) => return failed(ErrorCode::Internal, why),
@@ -212,7 +212,8 @@ impl Node {
             let (task, code) = (Some(held::message(task)), code.name().to_owned());
             self.fleet.fail(v1::FailRequest { term, worker, task, code, message: message.clone(), released })
         };
-        match self.deliver(None, tell).await {
+        let delivered = self.deliver(None, tell);
+        match delivered.instrument(info_span!("report", otel.kind = field::Empty)).await {
             Ok(_) => {
                 let ended = if released { &self.metrics.jobs_released } else { &self.metrics.jobs_failed };
                 ended.inc();
@@ -307,6 +308,7 @@ fn record(job: &Assignment, role: &str, metrics: Value, runner: String) -> Recor
         inputs: job.inputs.clone(),
         metrics,
         versions: [("runner".to_owned(), runner), ("worker".to_owned(), worker)].into(),
+        trace: job.trace.clone(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::launch::{Launch, Runner};
+use crate::launch::{Launch, Listener, Runner};
 
 /// How long a runner may take to exit once its standard input has ended, and again once it is killed: one that hangs in its driver
 /// cannot be waited for.
@@ -31,7 +31,7 @@ pub struct Program(pub PathBuf);
 
 impl Launch for Program {
     /// Starts the program for a device. It gets a process group of its own: a terminal's Ctrl-C is for the worker.
-    fn launch(&self, device: &str) -> io::Result<Box<dyn Runner>> {
+    fn launch(&self, device: &str, listener: Listener) -> io::Result<Box<dyn Runner>> {
         let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", self.0.display()))
         };
@@ -53,7 +53,7 @@ impl Launch for Program {
         let last_words = Arc::default();
         tokio::spawn(read(stdout, to_lane).instrument(span.clone()));
         let writer = tokio::spawn(write(stdin, from_lane).instrument(span.clone()));
-        let log = tokio::spawn(forward(stderr, Arc::clone(&last_words)).instrument(span));
+        let log = tokio::spawn(forward(stderr, Arc::clone(&last_words), listener).instrument(span));
         Ok(Box::new(Process { child, commands, writer, messages, log, last_words }))
     }
 }
@@ -150,12 +150,13 @@ async fn read(stdout: ChildStdout, messages: mpsc::Sender<FromRunner>) {
     }
 }
 
-async fn forward(stderr: ChildStderr, last_words: Arc<Mutex<String>>) {
+async fn forward(stderr: ChildStderr, last_words: Arc<Mutex<String>>, listener: Listener) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         if !line.is_empty() {
             tracing::info!("{line}");
+            listener(&line);
             *last_words.lock().unwrap_or_else(PoisonError::into_inner) = line;
         }
     }

@@ -27,6 +27,7 @@ use crate::held::Held;
 use crate::inputs::Inputs;
 use crate::lane::Lane;
 use crate::launch::Launch;
+use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::monitor;
 use crate::node::{Node, UPLOADS};
@@ -175,6 +176,7 @@ impl Worker {
             Cache::open(&dir.join("cache"), settings.cache_limit.map(|limit| limit.0), Arc::clone(clock))?;
         let cache = cache.counted(self.metrics.cache.clone());
         Ok(Node {
+            logs: Logs::new(artifacts.clone()),
             inputs: Inputs::new(artifacts.clone(), cache, scratch.join("inputs")),
             uploads: Semaphore::new(UPLOADS),
             tasks: scratch.join("tasks"),
@@ -204,6 +206,10 @@ impl Worker {
         keeper.spawn({
             let node = Arc::clone(node);
             async move { node.session.keep(orphan_grace).await }
+        });
+        keeper.spawn({
+            let node = Arc::clone(node);
+            async move { node.logs.keep().await }
         });
         let time_is_up = async {
             match time_limit {

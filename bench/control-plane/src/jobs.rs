@@ -77,6 +77,7 @@ pub(crate) fn sweep(name: String, stage: &str, jobs: Vec<NewJob>) -> NewSweep {
         owner: "bench".to_owned(),
         priority: 0,
         stages: vec![stage.to_owned()],
+        trace: None,
         jobs,
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each. Data goes to standard output, everything else to standard error; an error is one line and exit code 1.
 
+mod artifacts;
 mod change;
 mod connect;
 mod drain;
@@ -7,7 +8,9 @@ mod events;
 mod explain;
 mod failure;
 mod follow;
+mod gc;
 mod jobs;
+mod logs;
 mod manifest_file;
 mod plan;
 mod quota;
@@ -61,6 +64,13 @@ enum Command {
     Quota(quota::QuotaArgs),
     /// Show the journal: every change of a job or sweep.
     Events(events::EventsArgs),
+    /// Show what runners said while they computed a job.
+    Logs(logs::LogsArgs),
+    /// List, fetch, check and export what jobs made.
+    #[command(subcommand)]
+    Artifacts(artifacts::ArtifactsCommand),
+    /// Delete objects that nothing refers to any more.
+    Gc(gc::GcArgs),
 }
 
 /// Which coordinator a client command talks to.
@@ -136,6 +146,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Drain(args) => drain::run(args).await,
         Command::Quota(args) => quota::run(args).await,
         Command::Events(args) => events::run(args).await,
+        Command::Logs(args) => logs::run(args).await,
+        Command::Artifacts(command) => artifacts::run(command).await,
+        Command::Gc(args) => gc::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

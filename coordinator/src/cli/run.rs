@@ -41,14 +41,26 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let request = manifest_file::request(&args.manifest)?;
     let flags = Flags { dir: args.dir, log: args.log, ..Flags::default() };
     let settings = Settings::load(args.config.as_deref(), flags)?;
-    telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("warn"))?;
-    let mut embedded = Embedded::serve(&settings).await?;
+    let filter = settings.log.as_deref().unwrap_or("warn");
+    let telemetry = telemetry::init("quiver-coordinator", settings.log_format, filter)?;
+    let ended = serve_and_compute(&settings, request, &args.devices, stopped).await;
+    telemetry.finish().await;
+    report(&ended?, &settings, args.json)
+}
+
+async fn serve_and_compute(
+    settings: &Settings,
+    request: v1::PlanRequest,
+    devices: &[String],
+    stopped: impl Future<Output = ()>,
+) -> Result<v1::Sweep, Failure> {
+    let mut embedded = Embedded::serve(settings).await?;
     let ended = tokio::select! {
-        ended = computed(&mut embedded, request, &args.devices) => ended,
+        ended = computed(&mut embedded, request, devices) => ended,
         () = stopped => Err(Failure::Interrupted),
     };
     embedded.stop().await?;
-    report(&ended?, &settings, args.json)
+    ended
 }
 
 /// Submits, and computes what is missing. Mistakes in the manifest show before a worker starts, and none starts for a sweep that is over.

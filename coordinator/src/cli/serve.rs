@@ -41,9 +41,16 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let ServeArgs { config, listen, dir, database, address, store, log } = args;
     let settings = Settings::load(config.as_deref(), Flags { listen, dir, database, address, store, log })?;
-    telemetry::init(settings.log_format, settings.log.as_deref().unwrap_or("info"))?;
+    let filter = settings.log.as_deref().unwrap_or("info");
+    let telemetry = telemetry::init("quiver-coordinator", settings.log_format, filter)?;
+    let served = serve(&settings).await;
+    telemetry.finish().await;
+    served
+}
+
+async fn serve(settings: &Settings) -> Result<(), Failure> {
     let stopped = signal::stop()?;
-    let node = Node::open(&settings, settings.listen).await?;
+    let node = Node::open(settings, settings.listen).await?;
     tell(&format!("listening on {}", node.address()));
     let shutdown = CancellationToken::new();
     let stopping = shutdown.clone();

@@ -2,6 +2,7 @@
 //! time and any number of times; a timer runs it.
 
 mod expire;
+mod lift;
 mod progress;
 mod promote;
 mod serve;

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use worker_artifacts::Artifacts;
 
-use super::{every, expire, progress, promote, stall, totals};
+use super::{every, expire, lift, progress, promote, stall, totals};
 use crate::metrics::Metrics;
 use crate::server::planner::Planner;
 use crate::server::{Context, FleetService, OperatorService, Settings, probe};
@@ -30,6 +31,8 @@ pub struct Serving {
     pub store: Arc<dyn Store>,
     /// Expands manifests.
     pub planner: Arc<dyn Planner>,
+    /// The object store.
+    pub artifacts: Artifacts,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How it serves.
@@ -53,11 +56,11 @@ pub async fn serve<Io>(
 where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let Serving { store, planner, clock, settings, metrics } = serving;
+    let Serving { store, planner, artifacts, clock, settings, metrics } = serving;
     // A token of its own, so that a failing server ends its loops and leaves the caller's token alone.
     let shutdown = shutdown.child_token();
     let (context, batches) =
-        Context::new(store, planner, clock, settings, Arc::clone(&metrics), shutdown.clone());
+        Context::new(store, planner, artifacts, clock, settings, Arc::clone(&metrics), shutdown.clone());
     let context = Arc::new(context);
     metrics.leads(context.store.term());
     metrics.table_answers(true);
@@ -83,10 +86,11 @@ where
         served
     };
     let (tick, flush) = (context.settings.tick, context.settings.progress_flush);
-    let (served, (), (), (), (), ()) = tokio::join!(
+    let (served, (), (), (), (), (), ()) = tokio::join!(
         server,
         every(tick, shutdown.clone(), || expire::expire(&context)),
         every(flush, shutdown.clone(), || stall::stall(&context)),
+        every(flush, shutdown.clone(), || lift::lift(&context)),
         every(tick, shutdown.clone(), || promote::promote(&context)),
         every(flush, shutdown.clone(), || progress::flush(&context)),
         every(flush, shutdown.clone(), || totals::refresh(&context)),

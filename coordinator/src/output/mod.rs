@@ -12,7 +12,8 @@ use serde::Serialize;
 pub use progress::Progress;
 pub use scores::score_table;
 pub use table::{
-    event_line, failure_line, jobs_table, plan_table, preview_line, quotas_table, sweeps_table, workers_table,
+    artifacts_table, event_line, failure_line, garbage_table, jobs_table, plan_table, preview_line,
+    quotas_table, sweeps_table, workers_table,
 };
 
 /// Writes data to standard output, ending in one newline. A reader that went away is no error.

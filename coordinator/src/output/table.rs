@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use indicatif::HumanBytes;
 use proto::v1;
 
 /// What submitting would do, per stage.
@@ -101,6 +102,45 @@ pub fn quotas_table(reply: &v1::QuotaReply) -> String {
     }
     align_right(&mut table, 1..3);
     table.to_string()
+}
+
+/// Artifacts with the jobs that made or read them.
+pub fn artifacts_table(artifacts: &[v1::ListedArtifact]) -> String {
+    let mut table = new(&["job", "stage", "label", "role", "attempt", "size", "manifest"]);
+    for listed in artifacts {
+        let v1::Task { job, attempt } = listed.task.unwrap_or_default();
+        table.add_row([
+            job.to_string(),
+            listed.stage.clone(),
+            listed.label.clone(),
+            listed.role.clone(),
+            if attempt == 0 { String::new() } else { attempt.to_string() },
+            listed.bytes.map(|bytes| HumanBytes(bytes).to_string()).unwrap_or_default(),
+            listed.artifact.as_ref().map(|artifact| artifact.path.clone()).unwrap_or_default(),
+        ]);
+    }
+    align_right(&mut table, 4..6);
+    table.to_string()
+}
+
+/// What nothing refers to, by kind, and what became of it.
+pub fn garbage_table(report: &v1::CollectReply, dry_run: bool) -> String {
+    let mut table = new(&["kind", "objects", "size"]);
+    for kind in &report.garbage {
+        table.add_row([kind.kind.clone(), kind.objects.to_string(), HumanBytes(kind.bytes).to_string()]);
+    }
+    align_right(&mut table, 1..3);
+    let fate = match (report.garbage.is_empty(), dry_run) {
+        (true, _) => return format!("all of {} objects are needed or too young", report.listed),
+        (_, true) => format!("would be deleted of {} objects", report.listed),
+        _ => format!(
+            "{} objects deleted ({}), {} stay because they were committed meanwhile",
+            report.deleted,
+            HumanBytes(report.deleted_bytes),
+            report.spared
+        ),
+    };
+    format!("{table}\n{fate}")
 }
 
 /// An entry of the journal.

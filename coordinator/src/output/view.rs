@@ -1,9 +1,12 @@
 //! The JSON of commands: the wire's messages with names and units that scripts can rely on.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 
 use proto::v1;
 use serde::Serialize;
+pub use upkeep::{Artifacts, BadArtifact, Garbage, Verified};
 
 /// What submitting would do.
 #[derive(Debug, Serialize)]

@@ -8,7 +8,7 @@ use jobs_spec::job::{
     BaseSpec, EmbedSpec, EvaluateSpec, FanLimits, FinetuneSpec, GateSpec, Input, JobSpec, PlannedJob,
     PretrainSpec, input,
 };
-use jobs_spec::key::{canonical, digest_of, job_key};
+use jobs_spec::key::{canonical, digest_of};
 use jobs_spec::manifest::{
     AdapterSet, Base, Embed, Evaluate, Manifest, Point, QueryEncoder, Variant, Weights,
 };
@@ -289,12 +289,13 @@ impl Jobs<'_> {
         inputs: BTreeMap<String, Input>,
         tokens: u64,
     ) -> Result<Input, PlanError> {
-        let key = job_key(&spec, &inputs).map_err(|error| PlanError::Invalid(error.to_string()))?;
         let adapters = inputs.keys().filter(|name| input::tool_of_adapter(name).is_some()).count();
         let may_miss = u32::try_from(self.manifest.stages.pretrain.may_miss(adapters)).unwrap_or(u32::MAX);
-        let (fan, fan_limits, coverage) = (None, None, false);
-        self.jobs.push(PlannedJob { key, spec, label, inputs, fan, fan_limits, coverage, may_miss, tokens });
-        Ok(Input::Job(key))
+        let job = PlannedJob::new(spec, label, inputs, tokens)
+            .map_err(|error| PlanError::Invalid(error.to_string()))?;
+        let made = Input::Job(job.key);
+        self.jobs.push(PlannedJob { may_miss, ..job });
+        Ok(made)
     }
 }
 

@@ -15,10 +15,12 @@ use proto_kit::clock::Clock;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use worker_artifacts::Artifacts;
 
 use super::batch::{Batches, Workers};
 use super::planner::Planner;
 use super::refuse;
+use crate::garbage::Turns;
 use crate::metrics::Metrics;
 
 /// How a coordinator serves.
@@ -50,6 +52,8 @@ impl Settings {
 pub(crate) struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving_since: Micros,
@@ -66,6 +70,7 @@ impl Context {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         planner: Arc<dyn Planner>,
+        artifacts: Artifacts,
         clock: Arc<dyn Clock>,
         settings: Settings,
         metrics: Arc<Metrics>,
@@ -76,6 +81,8 @@ impl Context {
             batches,
             store,
             planner,
+            artifacts,
+            turns: Arc::default(),
             settings,
             metrics,
             serving_since: Micros(clock.now_micros()),

@@ -7,8 +7,8 @@ use coordinator_core::eta::{StageWork, estimate};
 use coordinator_core::sweep::{Counters, Progress, share_done};
 use coordinator_core::time::Micros;
 use coordinator_store::model::{
-    Artifact, EventView, FailureView, HeldView, Input, JobView, Offer, ResultView, StageView, SweepView,
-    WorkerView,
+    Artifact, ArtifactView, EventView, FailureView, HeldView, Input, JobView, Offer, ResultView, StageView,
+    SweepView, WorkerView,
 };
 use jobs_spec::job::JobSpec;
 use proto::pipe::Task;
@@ -26,6 +26,17 @@ pub(super) fn task(task: Task) -> v1::Task {
 
 pub(super) fn artifact(artifact: Artifact) -> v1::Artifact {
     v1::Artifact { path: artifact.path, digest: artifact.digest.to_string() }
+}
+
+pub(super) fn listed(view: ArtifactView) -> v1::ListedArtifact {
+    v1::ListedArtifact {
+        task: Some(task(view.task)),
+        stage: view.kind,
+        label: view.label,
+        role: view.role,
+        artifact: Some(artifact(view.artifact)),
+        bytes: view.bytes,
+    }
 }
 
 pub(super) fn offer(offer: Offer) -> v1::Offer {
@@ -46,6 +57,7 @@ pub(super) fn offer(offer: Offer) -> v1::Offer {
         checkpoint: offer.checkpoint.map(|checkpoint| artifact(checkpoint.artifact)),
         sweep: offer.sweep,
         halvings: offer.halvings,
+        traceparent: String::new(),
     }
 }
 

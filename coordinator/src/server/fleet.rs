@@ -10,8 +10,9 @@ use proto::v1;
 use proto::v1::fleet_server::Fleet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Response, Status};
+use tracing::field::Empty;
 
-use super::{Context, decode, encode, refuse};
+use super::{Context, decode, encode, refuse, traced};
 
 /// The longest that a lane may wait in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -65,7 +66,7 @@ impl Fleet for FleetService {
         if !offers.is_empty() {
             self.0.changed();
         }
-        Ok(Response::new(v1::AcquireReply { offers: offers.into_iter().map(encode::offer).collect() }))
+        Ok(Response::new(v1::AcquireReply { offers: offers.into_iter().map(traced::offer).collect() }))
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(worker = request.get_ref().worker))]
@@ -98,11 +99,12 @@ impl Fleet for FleetService {
         }))
     }
 
-    #[tracing::instrument(skip_all, fields(worker = request.get_ref().worker, job, attempt))]
+    #[tracing::instrument(skip_all, fields(otel.kind = Empty, worker = request.get_ref().worker, job, attempt))]
     async fn checkpointed(
         &self,
         request: Request<v1::CheckpointedRequest>,
     ) -> Result<Response<v1::CheckpointedReply>, Status> {
+        traced::by_caller(&request);
         let message = request.into_inner();
         let (at, worker, task) = self.writer(message.term, message.worker, message.task)?;
         let (checkpoint, blobs) = decode::checkpoint(message)?;
@@ -112,11 +114,12 @@ impl Fleet for FleetService {
         Ok(Response::new(v1::CheckpointedReply {}))
     }
 
-    #[tracing::instrument(skip_all, fields(worker = request.get_ref().worker, job, attempt))]
+    #[tracing::instrument(skip_all, fields(otel.kind = Empty, worker = request.get_ref().worker, job, attempt))]
     async fn complete(
         &self,
         request: Request<v1::CompleteRequest>,
     ) -> Result<Response<v1::CompleteReply>, Status> {
+        traced::by_caller(&request);
         let message = request.into_inner();
         let (_, worker, task) = self.writer(message.term, message.worker, message.task)?;
         self.0.require_term(Term(message.term))?;
@@ -127,8 +130,9 @@ impl Fleet for FleetService {
         Ok(Response::new(v1::CompleteReply { artifact: Some(encode::artifact(artifact)) }))
     }
 
-    #[tracing::instrument(skip_all, fields(worker = request.get_ref().worker, job, attempt))]
+    #[tracing::instrument(skip_all, fields(otel.kind = Empty, worker = request.get_ref().worker, job, attempt))]
     async fn fail(&self, request: Request<v1::FailRequest>) -> Result<Response<v1::FailReply>, Status> {
+        traced::by_caller(&request);
         let message = request.into_inner();
         let (at, worker, task) = self.writer(message.term, message.worker, message.task)?;
         let ending = decode::ending(message)?;

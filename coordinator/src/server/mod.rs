@@ -6,12 +6,15 @@ mod context;
 mod decode;
 mod encode;
 mod fleet;
+mod logs;
 mod operator;
 pub mod planner;
 pub(crate) mod probe;
 mod refuse;
 mod select;
 mod submit;
+mod traced;
+mod upkeep;
 
 pub use context::Settings;
 pub use submit::preview;

@@ -12,14 +12,17 @@ use futures::{Stream, StreamExt};
 use proto::id::{JobId, SweepId};
 use proto::v1;
 use proto::v1::operator_server::Operator;
+use proto_kit::trace;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::change::Change;
 use super::planner::{PlanRequest, Planned};
 use super::select::{self, Conditions};
-use super::{Context, encode, refuse, submit};
+use super::{Context, encode, logs, refuse, submit, traced, upkeep};
 
 /// The shortest time between two snapshots of one watcher.
 const WATCH_PACE: Duration = Duration::from_millis(200);
@@ -41,15 +44,20 @@ impl Operator for OperatorService {
         Ok(Response::new(preview))
     }
 
-    #[tracing::instrument(skip_all, fields(sweep))]
+    #[tracing::instrument(skip_all, fields(otel.kind = Empty, sweep))]
     async fn submit(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::SubmitReply>, Status> {
+        traced::by_caller(&request);
         let message = request.into_inner();
         let (owner, priority) = (message.owner.clone(), message.priority);
         let (planned, preview) = self.planned(message).await?;
-        self.0.planner.import(&planned).await.map_err(refuse::by_planner)?;
-        let sweep = submit::new_sweep(&planned, owner, priority)?;
-        let submitted = self.0.store.submit(self.0.stamp(), sweep).await.map_err(refuse::by_store)?;
-        tracing::Span::current().record("sweep", submitted.sweep.0);
+        let sweep = submit::new_sweep(&planned, owner, priority, trace::parent_of(&Span::current()))?;
+        let submitted = {
+            // Nothing of it is garbage until the table names it.
+            let _importing = self.0.turns.importing.read().await;
+            self.0.planner.import(&planned).await.map_err(refuse::by_planner)?;
+            self.0.store.submit(self.0.stamp(), sweep).await.map_err(refuse::by_store)?
+        };
+        Span::current().record("sweep", submitted.sweep.0);
         tracing::info!(
             name = planned.name,
             jobs = planned.jobs.len(),
@@ -176,6 +184,29 @@ impl Operator for OperatorService {
         let limit = |Quota { owner, max_lanes, used }| v1::quota_reply::Limit { owner, max_lanes, used };
         Ok(Response::new(v1::QuotaReply { limits: limits.into_iter().map(limit).collect() }))
     }
+
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<v1::LogPart, Status>> + Send>>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        Ok(Response::new(Box::pin(logs::read(&self.0, request.into_inner()).await?)))
+    }
+
+    type CollectStream = Pin<Box<dyn Stream<Item = Result<v1::CollectReply, Status>> + Send>>;
+
+    async fn collect(
+        &self,
+        request: Request<v1::CollectRequest>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        let collecting = upkeep::collect(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(collecting)))
+    }
+
+    async fn artifacts(
+        &self,
+        request: Request<v1::ArtifactsRequest>,
+    ) -> Result<Response<v1::ArtifactsReply>, Status> {
+        Ok(Response::new(upkeep::artifacts(&self.0, request.into_inner()).await?))
+    }
 }
 
 /// Reads the journal page by page.
@@ -251,7 +282,7 @@ impl OperatorService {
 
 impl Context {
     /// A sweep by id, or the newest of a name.
-    async fn find(&self, id_or_name: &str) -> Result<SweepRow, Status> {
+    pub(super) async fn find(&self, id_or_name: &str) -> Result<SweepRow, Status> {
         let found = self.store.find_sweep(id_or_name).await.map_err(refuse::by_store)?;
         found.ok_or_else(|| Status::not_found(format!("there is no sweep `{id_or_name}`")))
     }

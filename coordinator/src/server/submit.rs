@@ -12,7 +12,12 @@ use tonic::Status;
 use super::planner::Planned;
 
 /// A planned sweep as the job table records it.
-pub(super) fn new_sweep(planned: &Planned, owner: String, priority: i32) -> Result<NewSweep, Status> {
+pub(super) fn new_sweep(
+    planned: &Planned,
+    owner: String,
+    priority: i32,
+    trace: Option<String>,
+) -> Result<NewSweep, Status> {
     let imports: BTreeMap<_, _> =
         planned.imports.iter().map(|import| (import.artifact.digest, &import.artifact.path)).collect();
     let jobs = planned.jobs.iter().map(|job| new_job(job, &imports)).collect::<Result<_, _>>()?;
@@ -22,6 +27,7 @@ pub(super) fn new_sweep(planned: &Planned, owner: String, priority: i32) -> Resu
         owner,
         priority,
         stages: planned.stages.clone(),
+        trace,
         jobs,
     })
 }

@@ -15,9 +15,9 @@ use proto::state::JobState;
 
 use crate::error::Result;
 use crate::model::{
-    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
-    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, Totals, WorkerView,
+    Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
+    NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 
 /// The job table. Each method is one transaction; a write that is repeated changes nothing more. Errors leave the table as it was.
@@ -87,11 +87,15 @@ pub trait Store: Send + Sync {
     /// Limits the lanes that hold jobs of an owner at a time; `None` lifts the limit.
     async fn set_quota(&self, at: Stamp, owner: &str, max_lanes: Option<u64>) -> Result<()>;
 
-    /// Marks blobs and manifests, by digest, as about to be deleted: from now on no commit may name them.
+    /// Marks blobs and manifests, by digest, as about to be deleted: from now on no commit may name them. Marking again makes the mark
+    /// newer.
     async fn condemn(&self, at: Stamp, digests: Vec<Digest>) -> Result<()>;
 
     /// Lifts that mark.
     async fn absolve(&self, at: Stamp, digests: Vec<Digest>) -> Result<()>;
+
+    /// Lifts the marks that are older than `before`. Returns how many.
+    async fn absolve_before(&self, at: Stamp, before: Micros) -> Result<u64>;
 
     /// Records a bearer token.
     async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()>;
@@ -105,6 +109,9 @@ pub trait Store: Send + Sync {
     /// Every artifact that the table refers to: results, checkpoints to resume from, inputs.
     async fn roots(&self) -> Result<Vec<Artifact>>;
 
+    /// The same with what each is and to which job; only of a sweep's jobs where one is named. By job, results first.
+    async fn artifacts(&self, sweep: Option<SweepId>) -> Result<Vec<ArtifactView>>;
+
     /// What is marked as about to be deleted.
     async fn condemned(&self) -> Result<Vec<Digest>>;
 
@@ -113,6 +120,9 @@ pub trait Store: Send + Sync {
 
     /// Who holds the token with a hash, unless it was revoked.
     async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>>;
+
+    /// A job's key, newest attempt and state.
+    async fn newest(&self, job: JobId) -> Result<Option<Newest>>;
 
     /// Why a job stands where it stands.
     async fn situation(&self, job: JobId) -> Result<Option<Situation>>;

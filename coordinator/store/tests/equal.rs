@@ -40,6 +40,7 @@ enum Call {
     Drain(u8, bool),
     Quota(Option<u64>),
     Condemn(u8, bool),
+    Absolve(i64),
 }
 
 /// The sweeps that may be asked for: they overlap.
@@ -87,6 +88,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (0..2u8, any::<bool>()).prop_map(|(name, on)| Call::Drain(name, on)),
         1 => option::of(0..2u64).prop_map(Call::Quota),
         1 => (0..4u8, any::<bool>()).prop_map(|(n, on)| Call::Condemn(n, on)),
+        1 => (0..2_000i64).prop_map(Call::Absolve),
         2 => Just(Call::Promote),
     ]
 }
@@ -112,7 +114,8 @@ impl Call {
             | Self::Promote
             | Self::Drain(..)
             | Self::Quota(_)
-            | Self::Condemn(..) => self,
+            | Self::Condemn(..)
+            | Self::Absolve(_) => self,
         }
     }
 }
@@ -181,6 +184,7 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
         }
         Call::Quota(lanes) => text(store.set_quota(at, "me", lanes).await),
         Call::Condemn(n, true) => text(store.condemn(at, vec![digest(n)]).await),
+        Call::Absolve(before) => text(store.absolve_before(at, Micros(before)).await),
         Call::Condemn(n, false) => text(store.absolve(at, vec![digest(n)]).await),
     }
 }
@@ -194,12 +198,15 @@ async fn picture(store: &dyn Store, facts: &[JobFacts]) -> String {
         shown += &format!("{:?}\n{jobs:?}\n", store.sweep(row.id).await.unwrap());
     }
     for job in facts {
-        shown += &format!("{:?}\n", store.situation(job.id).await.unwrap());
+        let (newest, situation) =
+            (store.newest(job.id).await.unwrap(), store.situation(job.id).await.unwrap());
+        shown += &format!("{newest:?}\n{situation:?}\n");
     }
     let (roots, quotas) = (store.roots().await.unwrap(), store.quotas().await.unwrap());
+    let (artifacts, condemned) = (store.artifacts(None).await.unwrap(), store.condemned().await.unwrap());
     // Sequences of Postgres skip what was rolled back.
     let totals = Totals { events: 0, ..store.totals().await.unwrap() };
-    shown += &format!("{totals:?}\n{roots:?}\n{quotas:?}\n{:?}\n", store.condemned().await.unwrap());
+    shown += &format!("{totals:?}\n{roots:?}\n{artifacts:?}\n{quotas:?}\n{condemned:?}\n");
     shown
 }
 

@@ -1,7 +1,9 @@
 //! What the tests of commands share: a small manifest with its files, and the program run as people run it.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -82,6 +84,40 @@ impl Place {
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// The one line of a command's failure.
+pub(crate) fn error(place: &Place, args: &[&str]) -> String {
+    let output = place.run(args);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr.trim_end().replace(&place.path("").display().to_string(), "DIR/")
+}
+
+/// A coordinator that ends with the test.
+pub(crate) struct Serving {
+    pub(crate) url: String,
+    process: Child,
+}
+
+/// A coordinator of a place, on a free port.
+pub(crate) fn serve(place: &Place) -> Serving {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--log", "warn"];
+    let program = Path::new(env!("CARGO_BIN_EXE_coordinator"));
+    let mut process = place.command(program, &args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+    Serving { url: format!("http://{address}"), process }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -9,6 +9,7 @@ use proto::id::{Digest, JobKey};
 use serde::{Deserialize, Serialize};
 
 use crate::category::Category;
+use crate::key::{KeyError, job_key};
 use crate::manifest::{
     AdapterSet, BaseTraining, Embed, Finetune, Gate, Generation, Pretrain, Prompt, Variant,
 };
@@ -244,6 +245,21 @@ pub struct PlannedJob {
 }
 
 impl PlannedJob {
+    /// A job that runs alone and misses nothing, under its key.
+    ///
+    /// # Errors
+    /// When the spec holds a number that JSON cannot express.
+    pub fn new(
+        spec: JobSpec,
+        label: String,
+        inputs: BTreeMap<String, Input>,
+        tokens: u64,
+    ) -> Result<Self, KeyError> {
+        let key = job_key(&spec, &inputs)?;
+        let (fan, fan_limits, coverage, may_miss) = (None, None, false, 0);
+        Ok(Self { key, spec, label, inputs, fan, fan_limits, coverage, may_miss, tokens })
+    }
+
     /// The jobs whose artifacts this one reads.
     pub fn needs(&self) -> impl Iterator<Item = JobKey> + '_ {
         self.inputs.values().filter_map(|input| match input {

@@ -1,4 +1,4 @@
-//! What coordinator and worker do alike: configuration layers, telemetry, figures for monitors, retry, clocks.
+//! What coordinator and worker do alike: configuration layers, telemetry, traces, figures for monitors, retry, clocks.
 
 pub mod address;
 pub mod clock;
@@ -10,3 +10,4 @@ pub mod monitor;
 pub mod offload;
 pub mod retry;
 pub mod telemetry;
+pub mod trace;

@@ -1,10 +1,14 @@
-//! Logs to standard error, in one of three forms. Standard output stays free for results.
+//! Logs to standard error, in one of three forms, and spans to a collector where the environment names one. Standard output stays free
+//! for results.
 
 use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
+
+use crate::trace::{self, Collector};
 
 /// Names of span fields, so that logs of all processes can be joined on them. Used as `info_span!("job", { field::JOB } = …)`.
 pub mod field {
@@ -44,28 +48,60 @@ pub enum TelemetryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The collector of traces cannot be used as the environment names it.
+    #[error("traces: {0}")]
+    Collector(String),
     /// Logging was set up before.
     #[error("logging has been set up already")]
     Twice,
 }
 
-/// Sends this process's logs to standard error. `filter` is a level (`info`) or directives by module (`info,worker=debug`).
+/// What was set up.
+#[derive(Debug)]
+#[must_use = "spans that are not sent at the end are lost"]
+pub struct Telemetry(Option<Collector>);
+
+impl Telemetry {
+    /// Sends the last spans, where there is a collector.
+    pub async fn finish(self) {
+        if let Some(collector) = self.0 {
+            collector.finish().await;
+        }
+    }
+}
+
+/// Sends this process's logs to standard error, and its spans under the name `service` to the collector that the environment names.
+/// `filter` is a level (`info`) or directives by module (`info,worker=debug`). Called within a runtime.
 ///
 /// # Errors
-/// When the filter does not parse, or logging was set up before.
-pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
+/// When the filter does not parse, the collector's address makes no sense, or this was done before.
+pub fn init(service: &'static str, format: Format, filter: &str) -> Result<Telemetry, TelemetryError> {
+    init_to(trace::endpoint().as_deref(), service, format, filter)
+}
+
+/// The same, with the collector's address from the caller.
+///
+/// # Errors
+/// As for [`init`].
+pub fn init_to(
+    collector: Option<&str>,
+    service: &'static str,
+    format: Format,
+    filter: &str,
+) -> Result<Telemetry, TelemetryError> {
     let parsed = EnvFilter::try_new(filter)
         .map_err(|error| TelemetryError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let installed = match format {
-        Format::Pretty => builder.pretty().finish().try_init(),
-        Format::Compact => builder.compact().finish().try_init(),
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+    let collector = collector.map(|endpoint| Collector::at(endpoint, service)).transpose();
+    let collector = collector.map_err(TelemetryError::Collector)?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match format {
+        Format::Pretty => lines.pretty().boxed(),
+        Format::Compact => lines.compact().boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    installed.map_err(|_| TelemetryError::Twice)
+    let layers = registry().with(lines.with_filter(parsed)).with(collector.as_ref().map(Collector::layer));
+    layers.try_init().map_err(|_| TelemetryError::Twice)?;
+    Ok(Telemetry(collector))
 }
 
 #[cfg(test)]
@@ -74,7 +110,13 @@ mod tests {
 
     #[test]
     fn a_wrong_filter_is_named() {
-        let error = init(Format::Compact, "info,worker=loud").unwrap_err();
+        let error = init("test", Format::Compact, "info,worker=loud").unwrap_err();
         assert!(error.to_string().starts_with("log filter `info,worker=loud`: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_collector_is_named() {
+        let error = init_to(Some("http://"), "test", Format::Compact, "info").unwrap_err().to_string();
+        assert!(error.starts_with("traces: ") && error.contains("http://"), "{error}");
     }
 }

@@ -28,6 +28,8 @@ pub struct Record {
     pub metrics: Value,
     /// Versions of the programs that took part.
     pub versions: BTreeMap<String, String>,
+    /// The attempt's trace, 32 hex digits.
+    pub trace: Option<String>,
 }
 
 /// An artifact that is in the store, whole.
@@ -70,6 +72,7 @@ impl Artifacts {
         manifest.inputs.clone_from(&record.inputs);
         manifest.metrics.clone_from(&record.metrics);
         manifest.versions.clone_from(&record.versions);
+        manifest.trace.clone_from(&record.trace);
         let (wanted, bytes) = manifest.encode()?;
         let artifact = self.put_manifest(&wanted, bytes).await?;
         let stored = if artifact == wanted { manifest } else { self.manifest(&artifact).await? };

@@ -6,7 +6,7 @@ use proto_kit::offload::offload;
 
 use crate::disk::check_room;
 use crate::fetch::make_folder;
-use crate::{ArtifactError, ArtifactRef, Artifacts, Blob, Manifest, Result, hash_file};
+use crate::{ArtifactError, ArtifactRef, Artifacts, Blob, FileEntry, Manifest, Result, hash_file};
 
 /// What PEFT asks of an adapter's folder.
 const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
@@ -19,6 +19,14 @@ impl Artifacts {
     /// When a file of the folder differs from the artifact's, an object is missing or damaged, an adapter lacks a file that PEFT needs,
     /// or the folder cannot be written or has no room.
     pub async fn export(&self, artifact: &ArtifactRef, into: &Path) -> Result<Manifest> {
+        self.export_below(artifact, "", into).await
+    }
+
+    /// The same for the part of an artifact whose paths begin with `below`, and without that beginning.
+    ///
+    /// # Errors
+    /// As for `export`, and when there is no such part.
+    pub async fn export_below(&self, artifact: &ArtifactRef, below: &str, into: &Path) -> Result<Manifest> {
         let manifest = self.manifest(artifact).await?;
         if manifest.role == "adapter" {
             let lacks = |name: &&str| !manifest.files.iter().any(|file| file.path == *name);
@@ -27,7 +35,12 @@ impl Artifacts {
                 return Err(ArtifactError::Manifest { object: artifact.path.clone(), reason });
             }
         }
-        let files: Vec<_> = manifest.files.iter().map(|file| (file.blob(), into.join(&file.path))).collect();
+        let part = |file: &FileEntry| Some((file.blob(), into.join(file.path.strip_prefix(below)?)));
+        let files: Vec<_> = manifest.files.iter().filter_map(part).collect();
+        if files.is_empty() && !below.is_empty() {
+            let reason = format!("has no files below `{below}`");
+            return Err(ArtifactError::Manifest { object: artifact.path.clone(), reason });
+        }
         let missing = offload(move || missing(files)).await?;
         make_folder(into).await?;
         check_room(into.to_owned(), missing.iter().map(|(blob, _)| blob.size).sum()).await?;

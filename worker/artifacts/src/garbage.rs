@@ -1,7 +1,7 @@
 //! Garbage: objects that no committed artifact needs. The coordinator drives it (`orchestration.md` §5): it lists, lets one transaction
 //! condemn what nothing references, and deletes that; here are the steps, and the decision as a pure function.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use object_store::Error as StoreError;
 use proto::id::Digest;
 
 use crate::store::REQUESTS;
-use crate::{ArtifactRef, Artifacts, Result};
+use crate::{ArtifactError, ArtifactRef, Artifacts, Result, hash_bytes};
 
 /// An object as the store lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,20 +36,28 @@ pub fn garbage<'a>(
     let old = |object: &Listed| now_micros.saturating_sub(object.modified_micros) > grace;
     let unused = listing
         .into_iter()
-        .filter(|object| is_ours(&object.key) && old(object) && !references.contains(&object.key));
+        .filter(|object| kind_of(&object.key).is_some() && old(object) && !references.contains(&object.key));
     unused.collect()
 }
 
-/// Whether a key is one that this crate writes: only such objects may ever be deleted.
-fn is_ours(key: &str) -> bool {
+/// The kind of keys that nothing ever refers to, and that go by their age alone.
+pub const LOGS: &str = "logs";
+
+/// What a key holds, in the plural: `blobs`, `manifests`, `checkpoints`, `imports` or `logs`. `None` for a key that this crate does not write: such
+/// an object may never be deleted.
+pub fn kind_of(key: &str) -> Option<&'static str> {
     let parts: Vec<_> = key.split('/').collect();
     let digest = |text: &str| text.parse::<Digest>().is_ok();
     let number = |text: &str| text.parse::<u64>().is_ok();
     match parts.as_slice() {
-        ["blobs", "sha256", name] | ["manifests", "imports", name] => digest(name),
-        ["manifests", key, attempt] => digest(key) && number(attempt),
-        ["checkpoints", key, attempt, step] => digest(key) && number(attempt) && number(step),
-        _ => false,
+        ["blobs", "sha256", name] => digest(name).then_some("blobs"),
+        ["manifests", "imports", name] => digest(name).then_some("imports"),
+        ["manifests", key, attempt] => (digest(key) && number(attempt)).then_some("manifests"),
+        ["checkpoints", key, attempt, step] => {
+            (digest(key) && number(attempt) && number(step)).then_some("checkpoints")
+        }
+        ["logs", key, attempt, part] => (digest(key) && number(attempt) && number(part)).then_some(LOGS),
+        _ => None,
     }
 }
 
@@ -79,6 +87,28 @@ impl Artifacts {
         }
         references.extend(artifacts.iter().map(|artifact| artifact.path.clone()));
         Ok(references)
+    }
+
+    /// The digests by which commits name objects of this crate: a blob's stands in its key, a manifest is read for it. What is not there
+    /// any more is left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn digests(&self, keys: &BTreeSet<String>) -> Result<BTreeMap<String, Digest>> {
+        let digest = |key: String| async move {
+            let name = key.strip_prefix("blobs/sha256/").and_then(|name| name.parse().ok());
+            let digest = match name {
+                Some(digest) => Ok(digest),
+                None => self.get(&key).await.map(|bytes| hash_bytes(&bytes).digest),
+            };
+            match digest {
+                Ok(digest) => Ok(Some((key, digest))),
+                Err(ArtifactError::Missing { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let found = futures::stream::iter(keys.clone()).map(digest).buffer_unordered(REQUESTS);
+        found.try_filter_map(|found| async move { Ok(found) }).try_collect().await
     }
 
     /// Deletes objects. One that does not exist counts as deleted.

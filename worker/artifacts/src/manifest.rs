@@ -80,10 +80,13 @@ pub struct Manifest {
     pub metrics: Value,
     /// Versions of the programs that took part.
     pub versions: BTreeMap<String, String>,
+    /// The trace of the attempt that wrote it, 32 hex digits, where traces were collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 impl Manifest {
-    /// A manifest without lineage, figures and versions. Sorts the files.
+    /// A manifest without lineage, figures, versions and trace. Sorts the files.
     ///
     /// # Errors
     /// When a path may not stand in a manifest or stands there twice.
@@ -92,7 +95,16 @@ impl Manifest {
         check_paths(&files)?;
         let (inputs, metrics, versions) =
             (BTreeMap::new(), Value::Object(serde_json::Map::new()), BTreeMap::new());
-        Ok(Self { format: FORMAT, role: role.to_owned(), origin, files, inputs, metrics, versions })
+        Ok(Self {
+            format: FORMAT,
+            role: role.to_owned(),
+            origin,
+            files,
+            inputs,
+            metrics,
+            versions,
+            trace: None,
+        })
     }
 
     /// The canonical JSON and the reference under which it is stored: equal manifests have equal bytes.

@@ -211,7 +211,7 @@ impl Artifacts {
     }
 
     /// `None` where the object was created, or holds these bytes already; otherwise what it holds.
-    async fn put_or_get(&self, object: &str, bytes: Bytes) -> Result<Option<Bytes>> {
+    pub(crate) async fn put_or_get(&self, object: &str, bytes: Bytes) -> Result<Option<Bytes>> {
         match self.create(object, bytes.clone()).await {
             Ok(()) => return Ok(None),
             Err(StoreError::AlreadyExists { .. }) => {}
@@ -234,7 +234,7 @@ impl Artifacts {
         }
     }
 
-    async fn get(&self, object: &str) -> Result<Bytes> {
+    pub(crate) async fn get(&self, object: &str) -> Result<Bytes> {
         self.again(object, || self.get_once(object)).await
     }
 
@@ -284,6 +284,7 @@ mod tests {
             spawned(artifacts.commit_folder(record, path));
             spawned(artifacts.fetch(artifact, path, Some(cache)));
             spawned(artifacts.export(artifact, path));
+            spawned(artifacts.digests(&std::collections::BTreeSet::new()));
             spawned(artifacts.delete(&std::collections::BTreeSet::new()));
             spawned(artifacts.verify(&std::collections::BTreeSet::new(), true));
             spawned(artifacts.references(&std::collections::BTreeSet::new()));

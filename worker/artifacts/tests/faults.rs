@@ -24,6 +24,7 @@ fn record() -> Record {
         inputs: BTreeMap::new(),
         metrics: json!({}),
         versions: BTreeMap::new(),
+        trace: None,
     }
 }
 

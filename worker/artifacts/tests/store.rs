@@ -60,6 +60,7 @@ fn record(attempt: u32) -> Record {
         inputs: BTreeMap::new(),
         metrics: json!({"loss": 0.25}),
         versions: BTreeMap::from([("runner".to_owned(), "0.1.0".to_owned())]),
+        trace: None,
     }
 }
 

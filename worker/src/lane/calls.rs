@@ -137,6 +137,7 @@ impl Lane {
                 self.node.metrics.gaps.note(gap);
                 tracing::debug!(job = %start.task.job, gap_ms = gap.as_millis() as u64, "a slot was refilled");
             }
+            self.node.logs.open(self.id, start.task, start.key);
             runner.send(proto::pipe::ToRunner::Start(start));
         }
     }

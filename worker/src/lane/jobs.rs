@@ -8,10 +8,11 @@ use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
 use proto::v1;
 use proto_kit::offload::offload;
-use proto_kit::telemetry::field;
+use proto_kit::telemetry::field as names;
+use proto_kit::trace;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field, info_span};
 
 use super::pace::Pace;
 use super::roster::{Seat, Standing};
@@ -42,6 +43,8 @@ pub(super) struct Assigned {
     /// The checkpoint to save next; a newer one replaces it.
     unsaved: Option<(u64, PathBuf)>,
     span: Span,
+    /// What the job's trace shows of the runner: that it starts the job, then that it runs it.
+    phase: Span,
 }
 
 /// Where a job is.
@@ -85,6 +88,7 @@ impl Assigned {
     /// Makes a job that is ready one that was sent; returns what to send.
     pub(super) fn hand_over(&mut self) -> Option<Start> {
         let Stage::Ready(start) = &self.stage else { return None };
+        self.phase = info_span!(parent: &self.span, "start", otel.kind = field::Empty);
         let sent = (**start).clone();
         self.stage = Stage::Sent(start.clone());
         Some(sent)
@@ -98,12 +102,14 @@ impl Lane {
             tracing::error!(label = offer.label, "an offer without a task");
             return;
         };
-        let span = tracing::info_span!(
+        let span = info_span!(
             "job",
-            { field::JOB } = task.job.0,
-            { field::ATTEMPT } = task.attempt.0,
+            otel.kind = field::Empty,
+            { names::JOB } = task.job.0,
+            { names::ATTEMPT } = task.attempt.0,
             label = offer.label
         );
+        trace::go_on(&span, &offer.traceparent);
         self.node.metrics.jobs_taken.inc();
         let dropped = self.node.held.insert(task);
         let job = match Assignment::read(task, &offer) {
@@ -126,11 +132,11 @@ impl Lane {
                 };
                 Event::Prepared(task, Box::new(prepared))
             }
-            .instrument(span.clone()),
+            .instrument(info_span!(parent: &span, "fetch", otel.kind = field::Empty)),
         );
         let (stage, pace, saving, unsaved) = (Stage::Preparing, Pace::default(), false, None);
-        let inputs = None;
-        self.jobs.push(Assigned { job, dropped, left, stage, inputs, pace, saving, unsaved, span });
+        let (inputs, phase) = (None, Span::none());
+        self.jobs.push(Assigned { job, dropped, left, stage, inputs, pace, saving, unsaved, span, phase });
     }
 
     /// A job's inputs are there: it starts as soon as there is a slot.
@@ -154,6 +160,7 @@ impl Lane {
                     if matches!(assigned.stage, Stage::Sent(_)) {
                         assigned.stage = Stage::Running;
                     }
+                    assigned.phase = info_span!(parent: &assigned.span, "run", otel.kind = field::Empty);
                     self.node.held.started(task);
                     self.node.metrics.jobs_started.inc();
                 }
@@ -223,7 +230,7 @@ impl Lane {
                 }
                 Event::Saved(task)
             }
-            .instrument(span),
+            .instrument(info_span!(parent: &span, "checkpoint", otel.kind = field::Empty, step)),
         );
     }
 
@@ -272,6 +279,11 @@ impl Lane {
         let place = self.jobs.iter().position(|assigned| assigned.task() == task)?;
         let assigned = self.jobs.remove(place);
         assigned.left.cancel();
+        let node = Arc::clone(&self.node);
+        self.background.spawn(async move {
+            node.logs.close(task).await;
+            Event::Ended
+        });
         if assigned.is_computing() && self.version.is_some() {
             self.freed.push_back(Instant::now());
         }

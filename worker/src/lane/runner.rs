@@ -1,5 +1,6 @@
 //! A lane's runner: started, greeted, buried, and given up when it hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,7 +35,9 @@ impl Lane {
             tracing::error!("the runner did not say a word for {} s", HELLO.as_secs());
             return self.bury().await;
         }
-        let launched = self.node.launch.launch(&self.device);
+        let (node, lane) = (Arc::clone(&self.node), self.id);
+        let listener = Box::new(move |line: &str| node.logs.line(lane, line));
+        let launched = self.node.launch.launch(&self.device, listener);
         let failed = |error: std::io::Error| self.did_not_start(error.to_string());
         self.runner = Some(launched.map_err(failed)?);
         self.deadline = Instant::now() + HELLO;

@@ -143,3 +143,26 @@ async fn damaged_inputs_and_senseless_offers_fail_with_a_reason() {
     assert_eq!(failed[1].code, "spec");
     assert!(failed[1].message.starts_with("the offer makes no sense: spec: "), "{}", failed[1].message);
 }
+
+#[tokio::test]
+async fn what_the_runner_says_is_kept_for_each_attempt() {
+    let world = World::new().await;
+    let killer = world.offer(1, json!({"do": "die", "gate": world.path("gate")}));
+    let key = killer.key.parse().map(proto::id::JobKey).unwrap();
+    world.fleet.with(|table| table.ready.push_back(killer));
+    let _worker = world.worker();
+    world.fleet.until("a running job", |table| table.running() == [1].into()).await;
+    world.open("gate");
+    world.fleet.until("a failure", |table| table.failed.len() == 1).await;
+    let said = async {
+        loop {
+            let text = world.artifacts.log(key, proto::id::Attempt(1), 0).await.unwrap();
+            match text {
+                Some(text) => return String::from_utf8(text.to_vec()).unwrap(),
+                None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let said = tokio::time::timeout(std::time::Duration::from_secs(20), said).await.unwrap();
+    assert!(said.ends_with("illegal memory access\n"), "{said}");
+}

@@ -9,7 +9,7 @@ use proto::id::{Attempt, JobId};
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
-use worker::{Launch, Runner};
+use worker::{Launch, Listener, Runner};
 
 /// All runners of a worker with one device, one after the other.
 #[derive(Clone, Debug, Default)]
@@ -133,7 +133,7 @@ impl Puppets {
 }
 
 impl Launch for Puppets {
-    fn launch(&self, device: &str) -> io::Result<Box<dyn Runner>> {
+    fn launch(&self, device: &str, _: Listener) -> io::Result<Box<dyn Runner>> {
         let (mouth, ear) = mpsc::unbounded_channel();
         let (device, kinds, version) = (device.to_owned(), Vec::new(), env!("CARGO_PKG_VERSION").to_owned());
         mouth.send(FromRunner::Hello { device, kinds, version }).unwrap();

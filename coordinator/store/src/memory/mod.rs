@@ -26,9 +26,9 @@ use proto::state::JobState;
 
 use crate::error::{Result, StoreError};
 use crate::model::{
-    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
-    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, Totals, WorkerView,
+    Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
+    NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use table::Table;
@@ -149,13 +149,17 @@ impl Store for MemoryStore {
     }
 
     async fn condemn(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
-        self.write(at)?.condemned.extend(digests);
+        self.write(at)?.condemned.extend(digests.into_iter().map(|digest| (digest, at.now)));
         Ok(())
     }
 
     async fn absolve(&self, at: Stamp, digests: Vec<Digest>) -> Result<()> {
-        self.write(at)?.condemned.retain(|digest| !digests.contains(digest));
+        self.write(at)?.condemned.retain(|digest, _| !digests.contains(digest));
         Ok(())
+    }
+
+    async fn absolve_before(&self, at: Stamp, before: Micros) -> Result<u64> {
+        Ok(self.write(at)?.absolve_before(before))
     }
 
     async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()> {
@@ -174,8 +178,12 @@ impl Store for MemoryStore {
         Ok(self.read().roots())
     }
 
+    async fn artifacts(&self, sweep: Option<SweepId>) -> Result<Vec<ArtifactView>> {
+        Ok(self.read().artifacts(sweep))
+    }
+
     async fn condemned(&self) -> Result<Vec<Digest>> {
-        Ok(self.read().condemned.iter().copied().collect())
+        Ok(self.read().condemned.keys().copied().collect())
     }
 
     async fn tokens(&self) -> Result<Vec<TokenView>> {
@@ -184,6 +192,12 @@ impl Store for MemoryStore {
 
     async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>> {
         Ok(self.read().bearer(hash))
+    }
+
+    async fn newest(&self, job: JobId) -> Result<Option<Newest>> {
+        let table = self.read();
+        let job = table.jobs.get(&job);
+        Ok(job.map(|job| Newest { key: job.planned.key, attempt: job.attempt, state: job.state }))
     }
 
     async fn situation(&self, job: JobId) -> Result<Option<Situation>> {

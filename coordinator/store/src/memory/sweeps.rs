@@ -53,6 +53,7 @@ impl Table {
             row,
             manifest_digest: sweep.manifest_digest,
             stages: sweep.stages,
+            trace: sweep.trace,
             members,
             counters: BTreeMap::new(),
         };

@@ -1,7 +1,7 @@
 //! Rows in memory, and the one way in which a job changes its state: counters and journal follow from it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coordinator_core::lease::AttemptFacts;
@@ -24,6 +24,7 @@ pub(super) struct Sweep {
     pub(super) row: SweepRow,
     pub(super) manifest_digest: Digest,
     pub(super) stages: Vec<String>,
+    pub(super) trace: Option<String>,
     /// Its jobs with their stages, in plan order.
     pub(super) members: Vec<(JobId, String)>,
     /// Stage → counters, kept by [`Table::move_job`].
@@ -112,8 +113,8 @@ pub(super) struct Table {
     pub(super) attempts: BTreeMap<Task, AttemptRow>,
     pub(super) checkpoints: BTreeMap<(JobId, u64, Attempt), RecordedCheckpoint>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
-    /// Blobs that are about to be deleted.
-    pub(super) condemned: BTreeSet<Digest>,
+    /// Blobs that are about to be deleted, and since when.
+    pub(super) condemned: BTreeMap<Digest, Micros>,
     /// Owner → lanes that he may have.
     pub(super) quotas: BTreeMap<String, u64>,
     /// Tokens by hash.
@@ -132,7 +133,7 @@ impl Table {
             attempts: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             workers: BTreeMap::new(),
-            condemned: BTreeSet::new(),
+            condemned: BTreeMap::new(),
             quotas: BTreeMap::new(),
             tokens: BTreeMap::new(),
             events: Vec::new(),

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use coordinator_core::explain::{Holder, Situation};
 use coordinator_core::offer::{FleetFacts, Quota};
 use coordinator_core::time::Micros;
-use proto::id::{Digest, JobId};
+use proto::id::{Attempt, Digest, JobId, SweepId};
+use proto::pipe::Task;
 use proto::state::JobState;
 
 use super::table::{Job, Table};
 use crate::error::{Result, StoreError};
-use crate::model::{Artifact, Bearer, NewToken, Source, TokenView, WorkerState};
+use crate::model::{Artifact, ArtifactView, Bearer, NewToken, Source, TokenView, WorkerState};
 
 /// How many needed jobs are named.
 const NAMED: usize = 5;
@@ -51,6 +52,47 @@ impl Table {
         roots.sort_by(|a, b| (&a.path, a.digest).cmp(&(&b.path, b.digest)));
         roots.dedup();
         roots
+    }
+
+    /// See [`crate::Store::artifacts`].
+    pub(super) fn artifacts(&self, sweep: Option<SweepId>) -> Vec<ArtifactView> {
+        let wanted = |job: &&Job| sweep.is_none_or(|wanted| job.sweeps.iter().any(|(of, _)| *of == wanted));
+        self.jobs.values().filter(wanted).flat_map(|job| self.artifacts_of(job)).collect()
+    }
+
+    fn artifacts_of(&self, job: &Job) -> Vec<ArtifactView> {
+        let view = |attempt, role: String, artifact: &Artifact| ArtifactView {
+            task: Task { job: job.id, attempt },
+            kind: job.planned.kind.clone(),
+            label: job.planned.label.clone(),
+            role,
+            artifact: artifact.clone(),
+            bytes: None,
+        };
+        let result = job.result.iter().map(|result| ArtifactView {
+            bytes: Some(result.bytes),
+            ..view(job.attempt, result.role.clone(), &result.artifact)
+        });
+        let checkpoints = self.checkpoints.iter().filter(|((id, ..), _)| *id == job.id);
+        let mut checkpoints: Vec<_> = checkpoints
+            .map(|((_, _, attempt), row)| view(*attempt, "checkpoint".to_owned(), &row.artifact))
+            .collect();
+        let inputs = job.planned.inputs.iter().filter_map(|input| match &input.source {
+            Source::Artifact(artifact) => Some(view(Attempt(0), format!("input {}", input.name), artifact)),
+            Source::Job(_) => None,
+        });
+        let mut inputs: Vec<_> = inputs.collect();
+        for group in [&mut checkpoints, &mut inputs] {
+            group.sort_by(|a, b| (&a.role, &a.artifact.path).cmp(&(&b.role, &b.artifact.path)));
+        }
+        result.chain(checkpoints).chain(inputs).collect()
+    }
+
+    /// See [`crate::Store::absolve_before`].
+    pub(super) fn absolve_before(&mut self, before: Micros) -> u64 {
+        let marked = self.condemned.len();
+        self.condemned.retain(|_, at| *at >= before);
+        (marked - self.condemned.len()) as u64
     }
 
     /// See [`crate::Store::create_token`].

@@ -97,8 +97,8 @@ impl Table {
             .collect();
         inputs.sort_by(|a, b| a.name.cmp(&b.name));
         let mut checkpoints = self.checkpoints.iter().filter(|((of, _, _), _)| *of == job.id);
-        let live = job.sweeps.iter().rev().filter_map(|(id, _)| self.sweeps.get(id));
-        let sweep = live.filter(|s| s.row.state == SweepState::Running).map(|s| s.row.name.clone()).next();
+        let mut live = job.sweeps.iter().rev().filter_map(|(id, _)| self.sweeps.get(id));
+        let sweep = live.find(|sweep| sweep.row.state == SweepState::Running);
         Offer {
             task: job.task(),
             key: job.planned.key,
@@ -109,8 +109,9 @@ impl Table {
             fan_limits: job.planned.fan_limits.clone(),
             inputs,
             checkpoint: checkpoints.next_back().map(|(_, checkpoint)| checkpoint.clone()),
-            sweep: sweep.unwrap_or_default(),
+            sweep: sweep.map(|sweep| sweep.row.name.clone()).unwrap_or_default(),
             halvings: job.halvings,
+            trace: sweep.and_then(|sweep| sweep.trace.clone()),
         }
     }
 
@@ -166,7 +167,7 @@ impl Table {
 
     /// Fails if one of some objects is about to be deleted.
     fn require_kept(&self, mut digests: impl Iterator<Item = Digest>) -> Result<()> {
-        match digests.find(|digest| self.condemned.contains(digest)) {
+        match digests.find(|digest| self.condemned.contains_key(digest)) {
             None => Ok(()),
             Some(digest) => Err(StoreError::Condemned(digest)),
         }

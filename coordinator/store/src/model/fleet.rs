@@ -87,6 +87,8 @@ pub struct Offer {
     pub sweep: String,
     /// How often memory ran out in earlier attempts.
     pub halvings: u32,
+    /// Where its sweep's trace begins (W3C traceparent).
+    pub trace: Option<String>,
 }
 
 /// A resolved input.

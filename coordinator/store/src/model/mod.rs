@@ -12,8 +12,8 @@ pub use fleet::{
 pub use sweep::{NewInput, NewJob, NewSweep, Selection, Source, Submitted};
 pub use upkeep::{Bearer, NewToken, TokenView};
 pub use view::{
-    EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
-    SweepView, Totals, WorkerState, WorkerView,
+    ArtifactView, EventView, FailureView, HeldView, JobFilter, JobPage, JobView, Newest, ResultView,
+    StageView, SweepRow, SweepView, Totals, WorkerState, WorkerView,
 };
 
 use coordinator_core::time::Micros;

@@ -19,6 +19,8 @@ pub struct NewSweep {
     pub priority: i32,
     /// Stage names in the order in which they run.
     pub stages: Vec<String>,
+    /// Where its trace begins (W3C traceparent). Attempts at its jobs go on from there.
+    pub trace: Option<String>,
     /// Jobs in the order in which results are shown; keys are unique, needs are among them.
     pub jobs: Vec<NewJob>,
 }

@@ -199,6 +199,34 @@ pub struct JobView {
     pub finished_at: Option<Micros>,
 }
 
+/// An artifact that the table refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactView {
+    /// The job that made or reads it, and the attempt that made it; attempt 0 for what was there before.
+    pub task: Task,
+    /// The job's kind.
+    pub kind: String,
+    /// The job's label.
+    pub label: String,
+    /// What it is to the job: the role of a result, `checkpoint`, or `input` and its name.
+    pub role: String,
+    /// Where it is.
+    pub artifact: Artifact,
+    /// Bytes of its files; known of results.
+    pub bytes: Option<u64>,
+}
+
+/// A job's newest attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// The job's identity.
+    pub key: JobKey,
+    /// The attempt; 0 before the first.
+    pub attempt: Attempt,
+    /// Where the job stands.
+    pub state: JobState,
+}
+
 /// The whole table in figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

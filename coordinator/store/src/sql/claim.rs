@@ -283,6 +283,7 @@ async fn offers(tx: &mut Tx<'_>, jobs: &str) -> Result<BTreeMap<JobId, Offer>> {
             checkpoint: checkpoints.remove(&task.job.0),
             sweep: get::<Option<String>>(row, "sweep")?.unwrap_or_default(),
             halvings: small(row, "halvings")?,
+            trace: get(row, "trace")?,
         };
         Ok((task.job, offer))
     };

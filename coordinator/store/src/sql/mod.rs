@@ -34,9 +34,9 @@ use tokio::time::Instant;
 
 use crate::error::{Result, StoreError};
 use crate::model::{
-    Artifact, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession, NewSweep,
-    NewToken, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow, SweepView,
-    TokenView, Told, Totals, WorkerView,
+    Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
+    NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
+    SweepView, TokenView, Told, Totals, WorkerView,
 };
 use crate::store::Store;
 use lock::FileLock;
@@ -241,6 +241,10 @@ impl Store for SqlStore {
         write!(self, at, tx => upkeep::absolve(tx, &digests))
     }
 
+    async fn absolve_before(&self, at: Stamp, before: Micros) -> Result<u64> {
+        write!(self, at, tx => upkeep::absolve_before(tx, before))
+    }
+
     async fn create_token(&self, at: Stamp, token: NewToken) -> Result<()> {
         write!(self, at, tx => upkeep::create_token(tx, at, &token))
     }
@@ -257,6 +261,10 @@ impl Store for SqlStore {
         read!(self, acquire, tx => upkeep::roots(tx))
     }
 
+    async fn artifacts(&self, sweep: Option<SweepId>) -> Result<Vec<ArtifactView>> {
+        read!(self, acquire, tx => view::artifacts(tx, sweep))
+    }
+
     async fn condemned(&self) -> Result<Vec<Digest>> {
         read!(self, acquire, tx => upkeep::condemned(tx))
     }
@@ -267,6 +275,10 @@ impl Store for SqlStore {
 
     async fn bearer(&self, hash: Digest) -> Result<Option<Bearer>> {
         read!(self, acquire, tx => upkeep::bearer(tx, hash))
+    }
+
+    async fn newest(&self, job: JobId) -> Result<Option<Newest>> {
+        read!(self, acquire, tx => view::newest(tx, job))
     }
 
     async fn situation(&self, job: JobId) -> Result<Option<Situation>> {

@@ -26,6 +26,8 @@ macro_rules! queries {
 
 queries! {
     absolve,
+    absolve_before,
+    artifacts,
     artifacts_insert,
     attempt_facts,
     attempt_revive,
@@ -76,6 +78,7 @@ queries! {
     lanes_live,
     needed,
     needs_met,
+    newest,
     offer_checkpoints,
     offer_inputs,
     offers,

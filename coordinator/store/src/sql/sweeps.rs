@@ -41,6 +41,7 @@ pub(super) async fn submit(
         .bind(at.now.0)
         .bind(int(at.term.0))
         .bind(&sweep.owner)
+        .bind(sweep.trace.as_deref())
         .fetch_one(&mut *tx.db)
         .await?;
     let id = SweepId(get(&row, "id")?);
@@ -158,13 +159,7 @@ pub(super) async fn cancel(tx: &mut Tx<'_>, at: Stamp, selection: &Selection) ->
     if sweep_state(tx, selection.sweep).await? != SweepState::Running {
         return Ok(0);
     }
-    let rows = query(tx.sql.jobs_cancellable)
-        .bind(selection.sweep.0)
-        .bind(list(&selection.jobs)?)
-        .bind(int(selection.jobs.len() as u64))
-        .fetch_all(&mut *tx.db)
-        .await?;
-    let jobs = rows.iter().map(|row| get(row, "id").map(JobId)).collect::<Result<Vec<_>>>()?;
+    let jobs: Vec<_> = selected(tx, tx.sql.jobs_cancellable, selection).await?;
     let changed = query(tx.sql.jobs_cancel)
         .bind(list(&jobs)?)
         .bind(at.now.0)
@@ -181,16 +176,25 @@ pub(super) async fn cancel(tx: &mut Tx<'_>, at: Stamp, selection: &Selection) ->
     Ok(changed.len() as u64)
 }
 
-/// See [`crate::Store::retry`].
-pub(super) async fn retry(tx: &mut Tx<'_>, at: Stamp, policy: &Policy, selection: &Selection) -> Result<u64> {
-    let state = sweep_state(tx, selection.sweep).await?;
-    let rows = query(tx.sql.jobs_retryable)
+/// The jobs of a selection that a statement finds.
+pub(super) async fn selected<T: FromIterator<JobId>>(
+    tx: &mut Tx<'_>,
+    sql: &'static str,
+    selection: &Selection,
+) -> Result<T> {
+    let rows = query(sql)
         .bind(selection.sweep.0)
         .bind(list(&selection.jobs)?)
         .bind(int(selection.jobs.len() as u64))
         .fetch_all(&mut *tx.db)
         .await?;
-    let jobs = rows.iter().map(|row| get(row, "id").map(JobId)).collect::<Result<Vec<_>>>()?;
+    rows.iter().map(|row| get(row, "id").map(JobId)).collect()
+}
+
+/// See [`crate::Store::retry`].
+pub(super) async fn retry(tx: &mut Tx<'_>, at: Stamp, policy: &Policy, selection: &Selection) -> Result<u64> {
+    let state = sweep_state(tx, selection.sweep).await?;
+    let jobs: Vec<_> = selected(tx, tx.sql.jobs_retryable, selection).await?;
     let changed = give_fresh_budget(tx, at, policy, &jobs).await?;
     if changed > 0 && state.is_terminal() {
         reopen(tx, at, selection.sweep).await?;

@@ -3,6 +3,7 @@
 use coordinator_core::explain::{Holder, Situation};
 use coordinator_core::offer::{FleetFacts, Quota};
 use coordinator_core::policy::Policy;
+use coordinator_core::time::Micros;
 use proto::id::{Digest, JobId};
 use proto::state::JobState;
 use sqlx::query;
@@ -42,6 +43,11 @@ pub(super) async fn condemn(tx: &mut Tx<'_>, at: Stamp, digests: &[Digest]) -> R
 pub(super) async fn absolve(tx: &mut Tx<'_>, digests: &[Digest]) -> Result<()> {
     query(tx.sql.absolve).bind(named("digest", digests)?).execute(&mut *tx.db).await?;
     Ok(())
+}
+
+/// See [`crate::Store::absolve_before`].
+pub(super) async fn absolve_before(tx: &mut Tx<'_>, before: Micros) -> Result<u64> {
+    Ok(query(tx.sql.absolve_before).bind(before.0).execute(&mut *tx.db).await?.rows_affected())
 }
 
 /// See [`crate::Store::condemned`].

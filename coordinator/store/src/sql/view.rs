@@ -17,8 +17,8 @@ use super::row::{
 use super::sessions::takes_none;
 use crate::error::{Result, StoreError};
 use crate::model::{
-    EventView, FailureView, HeldView, JobFilter, JobPage, JobView, ResultView, StageView, SweepRow,
-    SweepView, Totals, WorkerState, WorkerView,
+    ArtifactView, EventView, FailureView, HeldView, JobFilter, JobPage, JobView, Newest, ResultView,
+    StageView, SweepRow, SweepView, Totals, WorkerState, WorkerView,
 };
 
 /// See [`crate::Store::find_sweep`].
@@ -207,6 +207,36 @@ pub(super) async fn facts(tx: &mut Tx<'_>) -> Result<Vec<JobFacts>> {
         })
     };
     query(tx.sql.facts).fetch_all(&mut *tx.db).await?.iter().map(facts).collect()
+}
+
+/// See [`crate::Store::newest`].
+pub(super) async fn newest(tx: &mut Tx<'_>, job: JobId) -> Result<Option<Newest>> {
+    let row = query(tx.sql.newest).bind(job.0).fetch_optional(&mut *tx.db).await?;
+    let newest = |row| {
+        Ok(Newest {
+            key: parse(row, "key")?,
+            attempt: Attempt(small(row, "attempt")?),
+            state: parse(row, "state")?,
+        })
+    };
+    row.as_ref().map(newest).transpose()
+}
+
+/// See [`crate::Store::artifacts`].
+pub(super) async fn artifacts(tx: &mut Tx<'_>, sweep: Option<SweepId>) -> Result<Vec<ArtifactView>> {
+    let view = |row| {
+        let bytes: Option<i64> = get(row, "bytes")?;
+        Ok(ArtifactView {
+            task: task(row)?,
+            kind: get(row, "kind")?,
+            label: get(row, "label")?,
+            role: get(row, "role")?,
+            artifact: artifact(row)?,
+            bytes: bytes.map(|n| u64::try_from(n).map_err(StoreError::corrupt)).transpose()?,
+        })
+    };
+    let rows = query(tx.sql.artifacts).bind(sweep.map(|sweep| sweep.0)).fetch_all(&mut *tx.db).await?;
+    rows.iter().map(view).collect()
 }
 
 /// See [`crate::Store::totals`].

@@ -6,25 +6,18 @@ use coordinator_core::waive::{Lack, Waiting, dispensable, key_without};
 use proto::id::{JobId, JobKey, SweepId};
 use proto::state::SweepState;
 use serde_json::json as object;
-use sqlx::any::AnyRow;
 use sqlx::query;
 
 use super::Tx;
 use super::row::{get, int, json, parse, small};
-use super::sweeps::{expect_rows, reopen, settle_all_with, sweep_state};
+use super::sweeps::{expect_rows, reopen, selected, settle_all_with, sweep_state};
 use crate::error::{Result, StoreError};
 use crate::model::{Selection, Stamp};
 
 /// See [`crate::Store::waive`].
 pub(super) async fn waive(tx: &mut Tx<'_>, at: Stamp, selection: &Selection) -> Result<u64> {
     let state = sweep_state(tx, selection.sweep).await?;
-    let rows = query(tx.sql.jobs_waivable)
-        .bind(selection.sweep.0)
-        .bind(json(&selection.jobs)?)
-        .bind(int(selection.jobs.len() as u64))
-        .fetch_all(&mut *tx.db)
-        .await?;
-    let chosen = ids(&rows)?;
+    let chosen: BTreeSet<_> = selected(tx, tx.sql.jobs_waivable, selection).await?;
     if let Some(row) = query(tx.sql.needed).bind(json(&chosen)?).fetch_optional(&mut *tx.db).await? {
         return Err(StoreError::Needed { label: get(&row, "label")?, by: get(&row, "needed_by")? });
     }
@@ -38,7 +31,8 @@ pub(super) async fn waive(tx: &mut Tx<'_>, at: Stamp, selection: &Selection) -> 
 
 /// Waives what a sweep in which nothing can move has lost, as far as all that wait for it may go on. Returns what was waived.
 pub(super) async fn waive_lost(tx: &mut Tx<'_>, at: Stamp, sweep: SweepId) -> Result<BTreeSet<JobId>> {
-    let lost = ids(&query(tx.sql.jobs_lost).bind(sweep.0).fetch_all(&mut *tx.db).await?)?;
+    let rows = query(tx.sql.jobs_lost).bind(sweep.0).fetch_all(&mut *tx.db).await?;
+    let lost = rows.iter().map(|row| get(row, "id").map(JobId)).collect::<Result<BTreeSet<_>>>()?;
     let mut waiting = BTreeMap::<JobId, Waiting>::new();
     for row in query(tx.sql.waiting).bind(json(&lost)?).fetch_all(&mut *tx.db).await? {
         let job = waiting.entry(JobId(get(&row, "job")?)).or_default();
@@ -69,8 +63,4 @@ async fn go_on_without(tx: &mut Tx<'_>, at: Stamp, waived: &BTreeSet<JobId>) -> 
     query(tx.sql.jobs_go_on).bind(&list).bind(at.now.0).bind(int(at.term.0)).execute(&mut *tx.db).await?;
     query(tx.sql.inputs_drop).bind(&list).execute(&mut *tx.db).await?;
     Ok(())
-}
-
-fn ids(rows: &[AnyRow]) -> Result<BTreeSet<JobId>> {
-    rows.iter().map(|row| get(row, "id").map(JobId)).collect()
 }

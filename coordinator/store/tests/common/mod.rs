@@ -95,6 +95,7 @@ pub(crate) fn sweep(n: u8, jobs: Vec<NewJob>) -> NewSweep {
         owner: "me".into(),
         priority: 0,
         stages: vec!["pretrain".into(), "evaluate".into()],
+        trace: Some(format!("trace {n}")),
         jobs,
     }
 }

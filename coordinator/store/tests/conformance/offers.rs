@@ -1,6 +1,6 @@
 //! Who gets which job next, and why a job waits.
 
-use coordinator_store::model::{Claim, Lane, NewJob, NewSession, NewSweep};
+use coordinator_store::model::{Claim, Ending, Lane, NewJob, NewSession, NewSweep, Selection};
 use coordinator_store::{Store, StoreError};
 use proto::id::{JobId, LaneId};
 use proto::state::JobState;
@@ -78,5 +78,26 @@ conformance! {
         assert_eq!((blocked.state, blocked.pending_deps, blocked.needs), (JobState::Blocked, 2, needs));
         assert_eq!(store.situation(JobId(1)).await.unwrap().unwrap().ahead, 1, "job 2 is longer");
         assert_eq!(store.situation(JobId(9)).await.unwrap(), None);
+    }
+}
+
+conformance! {
+    /// An attempt goes on from where the newest live sweep that wants its job was submitted.
+    attempts_go_on_from_their_sweeps_trace, store => {
+        store.submit(at(1), sweep(100, vec![job(1, None, 20, &[]), job(2, None, 10, &[])])).await.unwrap();
+        let newer = store.submit(at(1), sweep(101, vec![job(1, None, 20, &[])])).await.unwrap().sweep;
+        let untraced = NewSweep { trace: None, ..sweep(102, vec![job(3, None, 5, &[])]) };
+        store.submit(at(1), untraced).await.unwrap();
+        let worker = worker(store, 2).await;
+        let mut offers = Vec::new();
+        for now in 3..6 {
+            offers.push(store.claim_one(at(now), claim(worker, None, 1)).await.unwrap().remove(0));
+        }
+        let named = |n| Some(format!("trace {n}"));
+        assert_eq!([&offers[0].trace, &offers[1].trace, &offers[2].trace], [&named(101), &named(100), &None]);
+        store.fail(at(7), worker, offers[0].task, Ending::Released).await.unwrap();
+        store.cancel(at(8), Selection { sweep: newer, jobs: vec![] }).await.unwrap();
+        let again = store.claim_one(at(9), claim(worker, None, 1)).await.unwrap().remove(0);
+        assert_eq!(again.trace, named(100), "the newer sweep is over");
     }
 }

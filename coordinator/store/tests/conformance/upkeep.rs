@@ -1,8 +1,9 @@
 //! What operators keep in order: garbage and access.
 
 use coordinator_core::time::Micros;
-use coordinator_store::model::{Bearer, NewToken, RecordedCheckpoint, Totals};
+use coordinator_store::model::{ArtifactView, Bearer, NewToken, Newest, RecordedCheckpoint, Totals};
 use coordinator_store::{Store, StoreError};
+use proto::id::{Attempt, JobId};
 use proto::state::{JobState, Role};
 
 use crate::common::*;
@@ -26,6 +27,45 @@ conformance! {
         assert_eq!(store.condemned().await.unwrap(), [digest(8)]);
         store.commit(at(8), worker, task, completion(7)).await.unwrap();
         assert_eq!(store.roots().await.unwrap(), [artifact(200), artifact(7)], "nobody resumes a job that is done");
+    }
+}
+
+conformance! {
+    /// A mark is as old as its last setting, and old ones are lifted together.
+    marks_are_lifted_by_age, store => {
+        store.condemn(at(1), vec![digest(1), digest(2)]).await.unwrap();
+        store.condemn(at(5), vec![digest(2), digest(3)]).await.unwrap();
+        assert_eq!(store.absolve_before(at(9), Micros(1)).await.unwrap(), 0);
+        assert_eq!(store.absolve_before(at(9), Micros(5)).await.unwrap(), 1);
+        assert_eq!(store.condemned().await.unwrap(), [digest(2), digest(3)]);
+        assert_eq!(store.absolve_before(at(9), Micros(6)).await.unwrap(), 2);
+        assert!(store.condemned().await.unwrap().is_empty());
+    }
+}
+
+conformance! {
+    /// Every root is listed with its job and what it is to that; a sweep's are those of its jobs.
+    artifacts_are_listed_with_their_jobs, store => {
+        let first = store.submit(at(1), sweep(100, vec![job(1, None, 9, &[])])).await.unwrap().sweep;
+        let second = store.submit(at(1), sweep(101, vec![job(2, None, 1, &[])])).await.unwrap().sweep;
+        let worker = worker(store, 2).await;
+        let tasks = tasks(&store.claim_one(at(3), claim(worker, None, 2)).await.unwrap());
+        store.save(at(4), worker, tasks[0], RecordedCheckpoint { step: 1, artifact: artifact(8) }).await.unwrap();
+        let listed = |artifacts: Vec<ArtifactView>| {
+            let line = |a: ArtifactView| format!("{} {} {} {}", a.task.job, a.task.attempt, a.role, a.artifact.path);
+            artifacts.into_iter().map(line).collect::<Vec<_>>()
+        };
+        let input = |job: u8| format!("{job} 0 input dataset manifests/200");
+        let expected = ["1 1 checkpoint manifests/8".to_owned(), input(1), input(2)];
+        assert_eq!(listed(store.artifacts(None).await.unwrap()), expected);
+        store.commit(at(5), worker, tasks[0], completion(7)).await.unwrap();
+        let newest = Newest { key: key(1), attempt: Attempt(1), state: JobState::Succeeded };
+        assert_eq!(store.newest(tasks[0].job).await.unwrap(), Some(newest));
+        assert_eq!(store.newest(JobId(99)).await.unwrap(), None);
+        let of_first = store.artifacts(Some(first)).await.unwrap();
+        assert_eq!((of_first[0].bytes, of_first[0].label.as_str()), (Some(10), "job 1"));
+        assert_eq!(listed(of_first), ["1 1 report manifests/7".to_owned(), input(1)]);
+        assert_eq!(listed(store.artifacts(Some(second)).await.unwrap()), [input(2)]);
     }
 }
 

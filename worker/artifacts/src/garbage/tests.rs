@@ -34,7 +34,7 @@ proptest! {
     ) {
         let found = garbage(&listing, &references, Duration::from_micros(grace), now);
         for object in &listing {
-            let wanted = is_ours(&object.key)
+            let wanted = kind_of(&object.key).is_some()
                 && !references.contains(&object.key)
                 && object.modified_micros + i64::try_from(grace).unwrap() < now;
             prop_assert_eq!(found.contains(&object), wanted, "{:?}", object);
@@ -61,16 +61,17 @@ proptest! {
 #[test]
 fn keys_of_others_are_not_ours() {
     let name = digest(1);
-    for key in [
-        format!("blobs/sha256/{name}"),
-        format!("manifests/{name}/3"),
-        format!("manifests/imports/{name}"),
-        format!("checkpoints/{name}/3/40"),
+    for (key, kind) in [
+        (format!("blobs/sha256/{name}"), "blobs"),
+        (format!("manifests/{name}/3"), "manifests"),
+        (format!("manifests/imports/{name}"), "imports"),
+        (format!("checkpoints/{name}/3/40"), "checkpoints"),
+        (format!("logs/{name}/3/0"), "logs"),
     ] {
-        assert!(is_ours(&key), "{key}");
-        assert!(!is_ours(&format!("{key}/more")) && !is_ours(&format!("x/{key}")), "{key}");
+        assert_eq!(kind_of(&key), Some(kind));
+        assert_eq!((kind_of(&format!("{key}/more")), kind_of(&format!("x/{key}"))), (None, None));
     }
     for key in ["", "blobs", "blobs/sha256/x", "manifests/x/1", "notes.txt", "manifests/imports/x"] {
-        assert!(!is_ours(key), "{key}");
+        assert_eq!(kind_of(key), None);
     }
 }

@@ -1,0 +1,2 @@
+-- guard: marked before a time
+delete from condemned where at < $1
