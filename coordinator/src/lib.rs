@@ -9,5 +9,5 @@ pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod plan;
-mod reign;
+pub mod reign;
 pub mod server;

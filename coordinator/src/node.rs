@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use coordinator_core::policy::Policy;
 use coordinator_store::{Leadership, SqlStore, StoreError};
+use futures::Stream;
 use proto_kit::clock::SystemClock;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker_artifacts::{ArtifactError, Artifacts};
@@ -16,7 +17,7 @@ use crate::config::{Database, Settings, SettingsError};
 use crate::loops::{ServeError, Serving, serve};
 use crate::metrics::Metrics;
 use crate::plan::ManifestPlanner;
-use crate::reign::{Clocks, incoming, reign};
+use crate::reign::{Clocks, reign};
 use crate::server;
 
 /// Why a coordinator cannot start or go on: one line.
@@ -115,8 +116,20 @@ impl Node {
                 Ok(served?)
             }
             Table::Cluster(leadership) => {
-                Ok(reign(listener, leadership, clocks, policy, serving, &metrics, shutdown).await?)
+                let accept = || incoming(&listener);
+                Ok(reign(accept, &leadership, clocks, policy, serving, &metrics, shutdown).await?)
             }
         }
     }
+}
+
+/// The connections that a listener accepts.
+fn incoming(listener: &Arc<TcpListener>) -> impl Stream<Item = io::Result<TcpStream>> + use<> {
+    futures::stream::unfold(Arc::clone(listener), |listener| async move {
+        let accepted = listener.accept().await.and_then(|(stream, _)| {
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
+        Some((accepted, listener))
+    })
 }

@@ -1,4 +1,4 @@
-//! Several coordinators on one Postgres: one leads and serves, the others stand by and tell every caller so. A leader trusts its reign
+//! Several coordinators over one table: one leads and serves, the others stand by and tell every caller so. A leader trusts its reign
 //! from the moment it asked to renew it, for the time that it asked for less a margin, on a monotonic clock; the table refuses its writes
 //! in any case once another leads.
 
@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_core::policy::Policy;
-use coordinator_store::{Leadership, Store, StoreError};
+use coordinator_store::{Lead, Store, StoreError};
 use futures::Stream;
 use proto::error::StandsBy;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 
 use crate::loops::{ServeError, Serving, serve};
 use crate::metrics::Metrics;
@@ -23,9 +24,9 @@ use crate::server::probe;
 
 /// How a coordinator reigns.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clocks {
+pub struct Clocks {
     /// How long a reign lasts without being renewed.
-    pub(crate) ttl: Duration,
+    pub ttl: Duration,
 }
 
 impl Clocks {
@@ -40,34 +41,38 @@ impl Clocks {
     }
 }
 
-/// Leads whenever nobody else does, until `shutdown`.
+/// Leads whenever nobody else does, until `shutdown`. `accept` gives the connections that come from then on, as often as it is called.
 ///
 /// # Errors
 /// When the server breaks down.
-pub(crate) async fn reign(
-    listener: Arc<TcpListener>,
-    leadership: Arc<Leadership>,
+pub async fn reign<Io, Incoming>(
+    accept: impl Fn() -> Incoming,
+    lead: &dyn Lead,
     clocks: Clocks,
     policy: Policy,
     serving: impl Fn(Arc<dyn Store>) -> Serving,
     metrics: &Arc<Metrics>,
     shutdown: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    Incoming: Stream<Item = io::Result<Io>>,
+{
     while !shutdown.is_cancelled() {
-        let stood_by = stand_by(&listener, &leadership, clocks, metrics, &shutdown).await?;
+        let stood_by = stand_by(accept(), lead, clocks, metrics, &shutdown).await?;
         let Some(trusted_until) = stood_by else { break };
-        let term = leadership.term();
+        let term = lead.term();
         tracing::info!(%term, "leading");
         let reigning = shutdown.child_token();
-        let store: Arc<dyn Store> = Arc::new(leadership.store(policy).observed(Arc::clone(metrics) as _));
+        let store = lead.table(policy, Arc::clone(metrics) as _);
         let (served, ()) = tokio::join!(
             async {
-                let served = serve(incoming(&listener), serving(store), reigning.clone()).await;
+                let served = serve(accept(), serving(store), reigning.clone()).await;
                 reigning.cancel();
                 served
             },
             async {
-                let lost = keep(&leadership, clocks, trusted_until);
+                let lost = keep(lead, clocks, trusted_until);
                 if reigning.run_until_cancelled(lost).await.is_some() {
                     tracing::warn!(%term, "the reign is over");
                     reigning.cancel();
@@ -75,32 +80,24 @@ pub(crate) async fn reign(
             },
         );
         served?;
-        if let Err(error) = leadership.step_down().await {
+        if let Err(error) = lead.step_down().await {
             tracing::warn!(%error, "cannot step down; others wait for the end of the reign");
         }
     }
     Ok(())
 }
 
-/// The connections that a listener accepts.
-pub(crate) fn incoming(listener: &Arc<TcpListener>) -> impl Stream<Item = io::Result<TcpStream>> + use<> {
-    futures::stream::unfold(Arc::clone(listener), |listener| async move {
-        let accepted = listener.accept().await.and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        });
-        Some((accepted, listener))
-    })
-}
-
 /// Tells callers who leads until this coordinator does. Returns until when it may trust that, or nothing at shutdown.
-async fn stand_by(
-    listener: &Arc<TcpListener>,
-    leadership: &Leadership,
+async fn stand_by<Io>(
+    incoming: impl Stream<Item = io::Result<Io>>,
+    lead: &dyn Lead,
     clocks: Clocks,
     metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
-) -> Result<Option<Instant>, ServeError> {
+) -> Result<Option<Instant>, ServeError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (leader, known) = watch::channel(String::new());
     let standing_by = shutdown.child_token();
     let answer = move || {
@@ -110,7 +107,7 @@ async fn stand_by(
     let server = Server::builder()
         .accept_http1(true)
         .add_routes(Routes::from(probe::routes(metrics).fallback(answer)))
-        .serve_with_incoming_shutdown(incoming(listener), standing_by.cancelled());
+        .serve_with_incoming_shutdown(incoming, standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
             let served = server.await;
@@ -118,7 +115,7 @@ async fn stand_by(
             served
         },
         async {
-            let lead = take_over(leadership, clocks, metrics, &leader);
+            let lead = take_over(lead, clocks, metrics, &leader);
             let leads = standing_by.run_until_cancelled(lead).await;
             standing_by.cancel();
             leads
@@ -130,20 +127,20 @@ async fn stand_by(
 
 /// Waits until this coordinator leads.
 async fn take_over(
-    leadership: &Leadership,
+    lead: &dyn Lead,
     clocks: Clocks,
     metrics: &Metrics,
     leader: &watch::Sender<String>,
 ) -> Instant {
     loop {
         let asked = Instant::now();
-        match attempt(leadership, clocks, metrics).await {
+        match attempt(lead, clocks, metrics).await {
             Ok(None) => return asked + clocks.trust(),
             Ok(Some((address, remaining))) => {
                 leader.send_replace(address);
                 tokio::select! {
                     () = sleep(remaining.min(clocks.pace())) => {}
-                    heard = leadership.changed() => if heard.is_err() {
+                    heard = lead.changed() => if heard.is_err() {
                         sleep(clocks.pace()).await;
                     },
                 }
@@ -158,15 +155,15 @@ async fn take_over(
 
 /// Tries to lead. Tells who does, and for how long, where it does not succeed.
 async fn attempt(
-    leadership: &Leadership,
+    lead: &dyn Lead,
     clocks: Clocks,
     metrics: &Metrics,
 ) -> Result<Option<(String, Duration)>, StoreError> {
     let asked = async {
-        if leadership.try_lead().await?.is_some() {
+        if lead.try_lead().await?.is_some() {
             return Ok(None);
         }
-        let leader = leadership.leader().await?;
+        let leader = lead.leader().await?;
         Ok(Some((leader.address, leader.remaining)))
     };
     let asked = timeout(clocks.ttl, asked).await;
@@ -175,11 +172,11 @@ async fn attempt(
 }
 
 /// Renews the reign; returns when it is over or can no longer be trusted.
-async fn keep(leadership: &Leadership, clocks: Clocks, mut trusted_until: Instant) {
+async fn keep(lead: &dyn Lead, clocks: Clocks, mut trusted_until: Instant) {
     loop {
         sleep(clocks.pace()).await;
         let asked = Instant::now();
-        match timeout(clocks.pace(), leadership.renew()).await {
+        match timeout(clocks.pace(), lead.renew()).await {
             Ok(Ok(true)) => trusted_until = asked + clocks.trust(),
             Ok(Ok(false)) => return,
             Ok(Err(error)) => tracing::warn!(%error, "cannot renew the reign"),

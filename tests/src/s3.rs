@@ -1,4 +1,5 @@
-//! An S3 server in the test's own process: `s3s` over a temporary folder, on a loopback port, with signatures checked.
+//! An S3 server in the test's own process: `s3s` over a folder, on a loopback port, with signatures checked. The program `s3` serves the
+//! same as a process of its own, for tests that kill it.
 //!
 //! `s3s-fs` honours `If-None-Match: *`, but looks first and writes later, so that of several such writes that come together more than one
 //! can win. The server here makes them one by one. It does not check the checksums of parts; tests look at the requests instead.
@@ -59,12 +60,26 @@ pub enum Answer {
     ServedBut(StatusCode),
 }
 
+/// The variables with which clients reach a server on a loopback port.
+pub fn variables(port: u16) -> Vec<(String, String)> {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let list = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    list.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
 type Decide = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 /// A running server. It ends when dropped.
 #[derive(Debug)]
 pub struct Server {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Goes with the server.
+    temporary: Option<TempDir>,
     port: u16,
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
@@ -86,16 +101,26 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Starts a server with one empty bucket.
+    /// Starts a server with one empty bucket, in a folder that goes with it.
     ///
     /// # Panics
     /// When it cannot start.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(folder.path().join(BUCKET)).expect("a bucket");
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).expect("a file system"));
+        let mut server = Self::over(folder.path(), 0).await;
+        server.temporary = Some(folder);
+        server
+    }
+
+    /// Starts a server over a folder that stays, with its objects, on a port (0 for any).
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub async fn over(folder: &Path, port: u16) -> Self {
+        std::fs::create_dir_all(folder.join(BUCKET)).expect("a bucket");
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder).expect("a file system"));
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a loopback port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
             service: builder.build(),
@@ -113,24 +138,17 @@ impl Server {
                 }
             }
         });
-        Self { folder, port, shared, accepting }
+        Self { folder: folder.to_owned(), temporary: None, port, shared, accepting }
     }
 
     /// The variables with which clients reach it.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let endpoint = format!("http://127.0.0.1:{}", self.port);
-        let list = [
-            ("AWS_ENDPOINT_URL", endpoint.as_str()),
-            ("AWS_ACCESS_KEY_ID", KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET),
-            ("AWS_REGION", "us-east-1"),
-        ];
-        list.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+        variables(self.port)
     }
 
     /// The folder that holds the bucket's objects.
     pub fn objects(&self) -> PathBuf {
-        self.folder.path().join(BUCKET)
+        self.folder.join(BUCKET)
     }
 
     /// Files beside the bucket: parts of uploads that have neither ended nor been aborted.
@@ -138,7 +156,7 @@ impl Server {
     /// # Panics
     /// When the folder cannot be read.
     pub fn unfinished(&self) -> usize {
-        let entries = std::fs::read_dir(self.folder.path()).expect("the server's folder");
+        let entries = std::fs::read_dir(&self.folder).expect("the server's folder");
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("an entry").file_name();
         entries.map(name).filter(|name| name.to_string_lossy().contains("upload")).count()
     }

@@ -52,6 +52,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("tests", &[]),
+    (
+        "sim",
+        &[
+            "proto",
+            "proto-kit",
+            "coordinator-core",
+            "coordinator-store",
+            "coordinator",
+            "worker-artifacts",
+            "worker",
+            "jobs-spec",
+        ],
+    ),
 ];
 
 /// Room → outside crates that it must not name: tensors, network, SQL, clocks and random sources where they do not belong.
@@ -66,6 +79,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("jobs-eval", &["burn", "tokio", "tonic", "sqlx"]),
     ("jobs-lm", &["tokio", "tonic", "sqlx"]),
     ("jobs-runner", &["tokio", "tonic", "sqlx", "object_store"]),
+    ("sim", &["burn"]),
 ];
 
 /// Package → the packages it names outside dev-dependencies.

@@ -64,7 +64,7 @@ impl Fleet {
     }
 
     /// Address, deadlines and keep-alive of a channel to the coordinator at `url`. A simulation joins it with a connector of its own
-    /// (`connect_with_connector_lazy`) and hands the channel to [`Fleet::over`].
+    /// (`connect_with_connector_lazy`) and hands the channels to [`Fleet::over`].
     ///
     /// # Errors
     /// When the URL makes no sense.
@@ -72,9 +72,10 @@ impl Fleet {
         endpoint(&url.parse().map_err(|error| Error::Setting(format!("`coordinator`: {error}")))?)
     }
 
-    /// A client over a channel that connects again by itself; `url` names the coordinator in messages.
-    pub fn over(channel: Channel, url: &str) -> Self {
-        Self { route: Arc::new(Route::new(vec![Door::new(url, channel)], None)) }
+    /// A client over channels that connect again by themselves, each with its coordinator's URL.
+    pub fn over(channels: Vec<(String, Channel)>) -> Self {
+        let doors = channels.into_iter().map(|(url, channel)| Door::new(&url, channel)).collect();
+        Self { route: Arc::new(Route::new(doors, None)) }
     }
 
     unary! {

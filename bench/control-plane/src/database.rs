@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use coordinator_core::policy::Policy;
 use coordinator_core::time::Micros;
 use coordinator_store::model::Stamp;
-use coordinator_store::{Leadership, SqlStore, Store};
+use coordinator_store::{Lead, Leadership, SqlStore, Store};
 use proto_kit::clock::{Clock, SystemClock};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;

@@ -3,12 +3,14 @@
 //! job names its attempt. Decisions come from `coordinator_core`, so the implementations differ only in how they keep rows.
 
 pub mod error;
+mod lead;
 mod memory;
 pub mod model;
 mod sql;
 mod store;
 
 pub use error::StoreError;
+pub use lead::{Lead, Leader};
 pub use memory::MemoryStore;
-pub use sql::{Leader, Leadership, Observer, SqlStore};
+pub use sql::{Leadership, Observer, SqlStore};
 pub use store::Store;

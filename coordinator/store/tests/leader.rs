@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::*;
 use coordinator_core::time::Micros;
 use coordinator_store::model::Stamp;
-use coordinator_store::{Leadership, Store, StoreError};
+use coordinator_store::{Lead, Leadership, Store, StoreError};
 use proto::id::Term;
 
 fn stamp(term: u64) -> Stamp {

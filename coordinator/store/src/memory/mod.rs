@@ -54,14 +54,19 @@ impl MemoryStore {
         Self { table: Arc::clone(&self.table), term: table.term }
     }
 
+    /// A table of its own that begins as this one is now, so that a search can try every next step.
+    pub fn fork(&self) -> Self {
+        Self { table: Arc::new(Mutex::new(self.read().clone())), term: self.term }
+    }
+
     fn read(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The table, for a write of the reigning term.
+    /// The table, for a write of the reigning term through the handle that holds it.
     fn write(&self, at: Stamp) -> Result<MutexGuard<'_, Table>> {
         let table = self.read();
-        let current = table.term;
+        let current = if table.term == self.term { self.term } else { Term(0) };
         if at.term == current { Ok(table) } else { Err(StoreError::StaleTerm { given: at.term, current }) }
     }
 }

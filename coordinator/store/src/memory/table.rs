@@ -19,7 +19,7 @@ use crate::model::{
 };
 
 /// A sweep.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sweep {
     pub(super) row: SweepRow,
     pub(super) manifest_digest: Digest,
@@ -32,7 +32,7 @@ pub(super) struct Sweep {
 }
 
 /// A job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) planned: NewJob,
@@ -69,7 +69,7 @@ impl Job {
 }
 
 /// An attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AttemptRow {
     pub(super) worker: WorkerId,
     pub(super) lane: LaneId,
@@ -82,7 +82,7 @@ pub(super) struct AttemptRow {
 }
 
 /// A worker session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Worker {
     pub(super) session: NewSession,
     pub(super) state: WorkerState,
@@ -102,7 +102,7 @@ impl Worker {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) policy: Policy,
     /// The term that reigns.

@@ -33,6 +33,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::time::Instant;
 
 use crate::error::{Result, StoreError};
+use crate::lead::Lead;
 use crate::model::{
     Artifact, ArtifactView, Bearer, Beat, Claim, Commit, Ending, EventView, JobFilter, JobPage, NewSession,
     NewSweep, NewToken, Newest, Offer, RecordedCheckpoint, Registered, Selection, Stamp, Submitted, SweepRow,
@@ -40,7 +41,7 @@ use crate::model::{
 };
 use crate::store::Store;
 use lock::FileLock;
-pub use postgres::{Leader, Leadership};
+pub use postgres::Leadership;
 use queries::Queries;
 
 /// How many reads may go on beside the writes.

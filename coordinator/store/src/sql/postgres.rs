@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use coordinator_core::policy::Policy;
 use proto::id::Term;
 use sqlx::AnyPool;
@@ -15,8 +16,10 @@ use sqlx::postgres::PgListener;
 use sqlx::{AnyConnection, Connection, Executor, Row, query};
 
 use super::queries::{COMMON, Queries};
-use super::{READERS, Reign, SqlStore};
+use super::{Observer, READERS, Reign, SqlStore};
 use crate::error::{Result, StoreError};
+use crate::lead::{Lead, Leader};
+use crate::store::Store;
 
 /// The schema, embedded at build time.
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -49,17 +52,6 @@ pub struct Leadership {
     term: AtomicU64,
 }
 
-/// Who leads, as the table shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
-    /// The term.
-    pub term: Term,
-    /// Where he is reached; empty when nobody leads.
-    pub address: String,
-    /// How long he leads without renewing.
-    pub remaining: Duration,
-}
-
 impl Leadership {
     /// Opens a table, not yet to lead. The schema is made only where there is none: later it is the leader's to change.
     ///
@@ -86,82 +78,6 @@ impl Leadership {
         }))
     }
 
-    /// The term that this coordinator holds, or last held.
-    pub fn term(&self) -> Term {
-        Term(self.term.load(Ordering::Acquire))
-    }
-
-    /// Takes over if nobody leads, and brings the schema up to date. Returns the new term.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn try_lead(&self) -> Result<Option<Term>> {
-        let row = query(include_str!("postgres/leader_take.sql"))
-            .bind(&self.holder)
-            .bind(&self.address)
-            .bind(micros(self.ttl))
-            .fetch_optional(&self.readers)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let term = term_of(&row)?;
-        MIGRATIONS.run(&self.readers).await?;
-        self.term.store(term.0, Ordering::Release);
-        Ok(Some(term))
-    }
-
-    /// Leads on. False when somebody else has taken over.
-    ///
-    /// # Errors
-    /// When the database fails; whether the reign goes on is then unknown.
-    pub async fn renew(&self) -> Result<bool> {
-        let done = query(include_str!("postgres/leader_renew.sql"))
-            .bind(&self.holder)
-            .bind(int(self.term()))
-            .bind(micros(self.ttl))
-            .execute(&self.readers)
-            .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives the lead up, so that another need not wait for the end of the time.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn step_down(&self) -> Result<()> {
-        query(include_str!("postgres/leader_leave.sql"))
-            .bind(&self.holder)
-            .bind(int(self.term()))
-            .bind(CHANNEL)
-            .execute(&self.readers)
-            .await?;
-        Ok(())
-    }
-
-    /// Who leads.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn leader(&self) -> Result<Leader> {
-        let row = query(include_str!("postgres/leader_current.sql")).fetch_one(&self.readers).await?;
-        let left = u64::try_from(row.try_get::<i64, _>("remaining")?).unwrap_or(0);
-        Ok(Leader {
-            term: term_of(&row)?,
-            address: row.try_get("address")?,
-            remaining: Duration::from_micros(left),
-        })
-    }
-
-    /// Returns when the leader may have stepped down: a hint that spares the wait, no more.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn changed(&self) -> Result<()> {
-        let mut listener = PgListener::connect(&self.url).await?;
-        listener.listen(CHANNEL).await?;
-        listener.recv().await?;
-        Ok(())
-    }
-
     /// The table, for the time that this coordinator leads.
     pub fn store(self: &Arc<Self>, policy: Policy) -> SqlStore {
         SqlStore {
@@ -179,6 +95,68 @@ impl Leadership {
         let row =
             query(include_str!("postgres/leader_holds.sql")).bind(&self.holder).fetch_optional(db).await?;
         row.as_ref().map_or(Ok(Term(0)), term_of)
+    }
+}
+
+#[async_trait]
+impl Lead for Arc<Leadership> {
+    fn term(&self) -> Term {
+        Term(self.term.load(Ordering::Acquire))
+    }
+
+    async fn try_lead(&self) -> Result<Option<Term>> {
+        let row = query(include_str!("postgres/leader_take.sql"))
+            .bind(&self.holder)
+            .bind(&self.address)
+            .bind(micros(self.ttl))
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let term = term_of(&row)?;
+        MIGRATIONS.run(&self.readers).await?;
+        self.term.store(term.0, Ordering::Release);
+        Ok(Some(term))
+    }
+
+    async fn renew(&self) -> Result<bool> {
+        let done = query(include_str!("postgres/leader_renew.sql"))
+            .bind(&self.holder)
+            .bind(int(self.term()))
+            .bind(micros(self.ttl))
+            .execute(&self.readers)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn step_down(&self) -> Result<()> {
+        query(include_str!("postgres/leader_leave.sql"))
+            .bind(&self.holder)
+            .bind(int(self.term()))
+            .bind(CHANNEL)
+            .execute(&self.readers)
+            .await?;
+        Ok(())
+    }
+
+    async fn leader(&self) -> Result<Leader> {
+        let row = query(include_str!("postgres/leader_current.sql")).fetch_one(&self.readers).await?;
+        let left = u64::try_from(row.try_get::<i64, _>("remaining")?).unwrap_or(0);
+        Ok(Leader {
+            term: term_of(&row)?,
+            address: row.try_get("address")?,
+            remaining: Duration::from_micros(left),
+        })
+    }
+
+    async fn changed(&self) -> Result<()> {
+        let mut listener = PgListener::connect(&self.url).await?;
+        listener.listen(CHANNEL).await?;
+        listener.recv().await?;
+        Ok(())
+    }
+
+    fn table(&self, policy: Policy, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+        Arc::new(self.store(policy).observed(observer))
     }
 }
 

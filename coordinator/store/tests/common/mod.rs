@@ -15,7 +15,7 @@ use coordinator_store::model::{
     Artifact, Beat, Claim, Commit, Completion, Ending, Held, JobFilter, Lane, NewInput, NewJob, NewSession,
     NewSweep, Offer, RecordedCheckpoint, Source, Stamp,
 };
-use coordinator_store::{Leadership, MemoryStore, SqlStore, Store, StoreError};
+use coordinator_store::{Lead, Leadership, MemoryStore, SqlStore, Store, StoreError};
 use proto::error::ErrorCode;
 use proto::id::{Digest, JobKey, LaneId, SweepId, Term, WorkerId};
 use proto::pipe::Task;

@@ -4,6 +4,10 @@
 //! text, write this process's id to `note`, wait until the file `gate` exists and so much time has passed, then do what it says. All of it
 //! is optional: any other job finishes at once. A job that hangs takes the whole process with it. Asked for a checkpoint, a job that waits writes one with the text `asked`.
 //! The result holds the inputs' files and the checkpoint from which the job resumed.
+//!
+//! With `SCRIPTED_WALK` in its environment it plays no scripts: see [`walk`].
+
+mod walk;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -14,6 +18,7 @@ use std::time::{Duration, Instant};
 use proto::error::ErrorCode;
 use proto::pipe::{FromRunner, Start, Task, ToRunner};
 use serde::Deserialize;
+use walk::{Pace, Walk};
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -30,8 +35,14 @@ struct Script {
 
 struct Running {
     start: Start,
-    script: Script,
-    over: Instant,
+    part: Part,
+}
+
+/// What a job does.
+enum Part {
+    /// A script, over no sooner than then.
+    Script(Script, Instant),
+    Walk(Walk),
 }
 
 fn main() -> Result<(), Failed> {
@@ -44,28 +55,41 @@ fn main() -> Result<(), Failed> {
     let (kinds, version) = (vec!["scripted".to_owned()], env!("CARGO_PKG_VERSION").to_owned());
     send(&FromRunner::Hello { device, kinds, version })?;
     let commands = commands();
+    let mut pace = Pace::told()?;
     let mut running: BTreeMap<Task, Running> = BTreeMap::new();
     loop {
         match commands.recv_timeout(Duration::from_millis(5)) {
-            Ok(ToRunner::Start(start)) => begin(start, &mut running)?,
+            Ok(ToRunner::Start(start)) => begin(start, &mut running, pace.is_some())?,
             Ok(ToRunner::Stop { task }) => drop(running.remove(&task)),
-            Ok(ToRunner::Checkpoint { task }) => {
-                if let Some(Running { start, .. }) = running.get(&task) {
-                    checkpoint(start, 2, "asked")?;
-                }
-            }
+            Ok(ToRunner::Checkpoint { task }) => match running.get(&task) {
+                Some(Running { start, part: Part::Walk(walk) }) => walk.save(start)?,
+                Some(Running { start, part: Part::Script(..) }) => checkpoint(start, 2, "asked")?,
+                None => {}
+            },
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        let now = Instant::now();
-        let open = |r: &Running| now >= r.over && r.script.gate.as_ref().is_none_or(|gate| gate.exists());
-        let ready: Vec<Task> = running.iter().filter(|(_, r)| open(r)).map(|(task, _)| *task).collect();
-        for task in ready {
-            if let Some(Running { start, script, .. }) = running.remove(&task) {
-                end(start, &script)?;
-            }
+        match &mut pace {
+            Some(pace) => step(pace, &mut running)?,
+            None => act(&mut running)?,
         }
     }
+}
+
+/// Ends the jobs whose time has come and whose gates are open.
+fn act(running: &mut BTreeMap<Task, Running>) -> Result<(), Failed> {
+    let now = Instant::now();
+    let open = |part: &Part| match part {
+        Part::Script(script, over) => now >= *over && script.gate.as_ref().is_none_or(|gate| gate.exists()),
+        Part::Walk(_) => false,
+    };
+    let ready: Vec<Task> = running.iter().filter(|(_, r)| open(&r.part)).map(|(task, _)| *task).collect();
+    for task in ready {
+        if let Some(Running { start, part: Part::Script(script, _) }) = running.remove(&task) {
+            end(start, &script)?;
+        }
+    }
+    Ok(())
 }
 
 fn commands() -> Receiver<ToRunner> {
@@ -81,13 +105,30 @@ fn commands() -> Receiver<ToRunner> {
     receiver
 }
 
-fn begin(start: Start, running: &mut BTreeMap<Task, Running>) -> Result<(), Failed> {
+/// Lets the next job go a step, if its time has come.
+fn step(pace: &mut Pace, running: &mut BTreeMap<Task, Running>) -> Result<(), Failed> {
+    while let Some(task) = pace.next(running.keys()) {
+        let Some(Running { start, part: Part::Walk(walk) }) = running.get_mut(&task) else { break };
+        if walk.step(start, pace.steps)? {
+            running.remove(&task);
+        }
+    }
+    Ok(())
+}
+
+fn begin(start: Start, running: &mut BTreeMap<Task, Running>, walks: bool) -> Result<(), Failed> {
     let slots = start.fan_limits.as_ref().and_then(|limits| limits.get("slots")?.as_u64()).unwrap_or(1);
     if running.len() as u64 >= slots {
         writeln!(std::io::stderr(), "more than {slots} jobs")?;
         std::process::exit(4);
     }
     let task = start.task;
+    if walks {
+        let part = Part::Walk(Walk::begin(&start)?);
+        send(&FromRunner::Started { task })?;
+        running.insert(task, Running { start, part });
+        return Ok(());
+    }
     let script: Script = serde_json::from_value(start.spec.clone())?;
     send(&FromRunner::Started { task })?;
     send(&FromRunner::Progress { task, step: 1, total: 2, tokens: 10, loss: Some(0.5) })?;
@@ -98,7 +139,7 @@ fn begin(start: Start, running: &mut BTreeMap<Task, Running>) -> Result<(), Fail
         checkpoint(&start, 1, text)?;
     }
     let over = Instant::now() + Duration::from_millis(script.takes_ms);
-    running.insert(task, Running { start, script, over });
+    running.insert(task, Running { start, part: Part::Script(script, over) });
     Ok(())
 }
 
