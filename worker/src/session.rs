@@ -140,7 +140,7 @@ impl Session {
     /// Keeps the session alive, through outages of the coordinator of up to `orphan_grace`. Returns only when this worker must end,
     /// with the reason.
     pub(crate) async fn keep(&self, orphan_grace: Duration) -> Error {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5), self.seed);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1), self.seed);
         let mut drain = self.drain.watch();
         let mut contact = self.clock.monotonic();
         let mut is_away = false;

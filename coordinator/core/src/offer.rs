@@ -61,12 +61,14 @@ impl LaneFacts {
         self.fleet.hosts > 1 && candidate.avoid.as_ref() == Some(&self.host)
     }
 
-    /// How many jobs it gets at most: what it can start, and of what it would hold ready only as much as the other lanes could not start
-    /// at once.
-    fn allowance(&self) -> u32 {
+    /// How many jobs of a fan it gets at most: what it can start, and of what it would hold ready only as much as the other lanes could
+    /// not start at once. A job without a fan comes alone.
+    pub fn allowance(&self, fan: Option<Digest>) -> u32 {
         let others = self.fleet.lanes.saturating_sub(1);
         let spare = self.fleet.ready.saturating_sub(others).saturating_sub(u64::from(self.free_slots));
-        self.free_slots.saturating_add(self.prefetch.min(u32::try_from(spare).unwrap_or(u32::MAX)))
+        let most =
+            self.free_slots.saturating_add(self.prefetch.min(u32::try_from(spare).unwrap_or(u32::MAX)));
+        if fan.is_some() { most } else { most.min(1) }
     }
 }
 
@@ -88,7 +90,7 @@ pub fn choose(lane: &LaneFacts, candidates: &[Candidate]) -> Vec<JobId> {
         Some(_) => (lane.held, lane.group_limit.unwrap_or(u32::MAX)),
         None => (0, u32::MAX),
     };
-    let allowance = if fan.is_some() { lane.allowance() } else { lane.allowance().min(1) };
+    let allowance = lane.allowance(fan);
     let mut chosen = Vec::new();
     for candidate in candidates.iter().filter(|c| c.fan == fan && !lane.avoids(c)) {
         if chosen.len() >= allowance as usize {

@@ -9,12 +9,16 @@ use common::*;
 use coordinator_core::invariants::JobFacts;
 use coordinator_core::sweep::Progress;
 use coordinator_core::time::Micros;
-use coordinator_store::model::{Ending, JobFilter, NewSession, RecordedCheckpoint, Selection, Totals};
+use coordinator_store::model::{Claim, Ending, JobFilter, NewSession, RecordedCheckpoint, Selection, Totals};
 use coordinator_store::{Store, StoreError};
+use proptest::option;
 use proptest::prelude::*;
 use proto::error::ErrorCode;
-use proto::id::{Attempt, JobId, SweepId, WorkerId};
+use proto::id::{Attempt, JobId, LaneId, SweepId, WorkerId};
 use proto::pipe::Task;
+
+/// A claim of a worker: lane, fan, free slots, further jobs.
+type Ask = (i64, u32, Option<u8>, u32, u32);
 
 #[derive(Clone, Copy, Debug)]
 enum Call {
@@ -23,7 +27,7 @@ enum Call {
     Retry(i64, Option<i64>),
     Waive(i64, Option<i64>),
     Register(u8, u8, [Task; 2]),
-    Claim(i64, Option<u8>, u32),
+    Claim([Option<Ask>; 3]),
     Heartbeat(i64, [Task; 3], bool),
     Progress(Task),
     Checkpoint(i64, Task, u64),
@@ -58,17 +62,21 @@ fn task() -> impl Strategy<Value = Task> {
     (1..8i64, 1..4u32).prop_map(|(job, attempt)| Task { job: JobId(job), attempt: Attempt(attempt) })
 }
 
+fn ask() -> impl Strategy<Value = Ask> {
+    (1..4i64, 0..2u32, option::of(8..10u8), 0..4u32, prop_oneof![2 => Just(0), 1 => 1..3u32])
+}
+
 fn call() -> impl Strategy<Value = Call> {
     let worker = || 1..4i64;
     let code = proptest::sample::select(&ErrorCode::ALL[..]);
-    let selection = || (1..4i64, proptest::option::weighted(0.5, 1..8i64));
+    let selection = || (1..4i64, option::weighted(0.5, 1..8i64));
     prop_oneof![
         2 => (0..3u8).prop_map(Call::Submit),
         1 => selection().prop_map(|(sweep, job)| Call::Cancel(sweep, job)),
         1 => selection().prop_map(|(sweep, job)| Call::Retry(sweep, job)),
         1 => selection().prop_map(|(sweep, job)| Call::Waive(sweep, job)),
         2 => (0..2u8, 0..2u8, [task(), task()]).prop_map(|(name, process, held)| Call::Register(name, process, held)),
-        6 => (worker(), proptest::option::of(8..10u8), 0..4u32).prop_map(|(w, fan, free)| Call::Claim(w, fan, free)),
+        6 => (ask(), option::of(ask()), option::of(ask())).prop_map(|(a, b, c)| Call::Claim([Some(a), b, c])),
         3 => (worker(), [task(), task(), task()], any::<bool>()).prop_map(|(w, held, running)| Call::Heartbeat(w, held, running)),
         1 => task().prop_map(Call::Progress),
         1 => (worker(), task(), 0..3u64).prop_map(|(w, task, step)| Call::Checkpoint(w, task, step)),
@@ -78,7 +86,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => Just(Call::Expire),
         1 => Just(Call::Stall),
         1 => (0..2u8, any::<bool>()).prop_map(|(name, on)| Call::Drain(name, on)),
-        1 => proptest::option::of(0..2u64).prop_map(Call::Quota),
+        1 => option::of(0..2u64).prop_map(Call::Quota),
         1 => (0..4u8, any::<bool>()).prop_map(|(n, on)| Call::Condemn(n, on)),
         1 => (0..2_000i64).prop_map(Call::Absolve),
         2 => Just(Call::Promote),
@@ -141,10 +149,18 @@ async fn answer(store: &dyn Store, now: i64, call: Call, offered: &mut Vec<(Work
             let session = NewSession { host: name.into(), ..session(name, process) };
             text(store.register(at, session, held.to_vec()).await)
         }
-        Call::Claim(w, fan, free) => {
-            let offers = store.claim_one(at, claim(WorkerId(w), fan, free)).await;
-            offered.extend(offers.iter().flatten().map(|offer| (WorkerId(w), offer.task)));
-            text(offers)
+        Call::Claim(asks) => {
+            let claim = |(w, lane, fan, free_slots, prefetch)| Claim {
+                lane: LaneId(lane),
+                prefetch,
+                ..claim(WorkerId(w), fan, free_slots)
+            };
+            let claims: Vec<_> = asks.into_iter().flatten().map(claim).collect();
+            let answers = store.claim(at, claims.clone()).await.unwrap();
+            for (claim, offers) in claims.iter().zip(&answers) {
+                offered.extend(offers.iter().flatten().map(|offer| (claim.worker, offer.task)));
+            }
+            answers.into_iter().map(text).collect()
         }
         Call::Heartbeat(w, held, true) => text(store.beat(at, WorkerId(w), running(&held)).await),
         Call::Heartbeat(w, _, false) => text(store.beat(at, WorkerId(w), vec![]).await),
@@ -199,7 +215,7 @@ proptest! {
 
     #[test]
     fn all_tables_answer_alike(
-        calls in proptest::collection::vec((call(), 0..60i64, proptest::option::weighted(0.8, 0..5usize)), 1..60),
+        calls in proptest::collection::vec((call(), 0..60i64, option::weighted(0.8, 0..5usize)), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -159,7 +159,7 @@ fn sets_come_back_from_their_files_as_they_were() {
     assert!(own.traces.iter().all(|trace| trace.tool == tool.key));
     assert_eq!(own.traces.len(), all.training.traces_of(&tool.key).count());
     assert_eq!(TrainingSet::read(write(own.files()).path()).unwrap(), own);
-    let parts = all.training.by_tool();
+    let parts: Vec<_> = all.training.by_tool().collect();
     assert_eq!(parts.len(), 24);
     assert!(parts.iter().all(|(tool, part)| *part == all.training.for_tool(&tool.key)));
 }

@@ -73,12 +73,11 @@ impl Artifacts {
         self.put_manifest(&import.artifact, import.manifest.clone()).await
     }
     async fn put_planned(&self, planned: Blob, source: Source) -> Result<()> {
-        if self.has(&planned).await? {
-            return Ok(());
-        }
         let (object, stored) = match source {
-            Source::File(local) => (local.display().to_string(), self.put_file(&local).await?),
             Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes).await?),
+            // What is there need not be read again.
+            Source::File(_) if self.has(&planned).await? => return Ok(()),
+            Source::File(local) => (local.display().to_string(), self.put_file(&local).await?),
         };
         if stored == planned {
             return Ok(());

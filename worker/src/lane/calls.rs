@@ -23,6 +23,9 @@ const REFILL_WAIT: Duration = Duration::from_secs(1);
 /// How long one call waits for jobs to hold ready.
 const PREFETCH_WAIT: Duration = Duration::from_secs(5);
 
+/// The longest pause between two calls: so soon a lane notices that the coordinator is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The calls that are out.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -35,7 +38,7 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(seed: u64) -> Self {
-        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
+        let backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE, seed);
         Self { for_slots: false, ahead: false, backoff, delay: Duration::ZERO }
     }
 }
@@ -107,6 +110,10 @@ impl Lane {
                 }
             }
             Err(error) => {
+                if matches!(error, CallError::Refused(..)) {
+                    // The coordinator is there, and the next call waits for another session.
+                    self.calls.backoff.reset();
+                }
                 self.calls.delay = self.calls.backoff.delay();
                 tracing::debug!(%error, "no answer to the call for jobs");
             }

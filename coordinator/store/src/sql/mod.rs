@@ -1,6 +1,7 @@
 //! The job table in a database. One set of statements and one flow of decisions serve SQLite and Postgres; what differs is how a table
 //! is opened, who may write, and a statement or two.
 
+mod claim;
 mod lock;
 mod postgres;
 mod queries;
@@ -183,7 +184,7 @@ impl Store for SqlStore {
     }
 
     async fn claim(&self, at: Stamp, claims: Vec<Claim>) -> Result<Vec<Result<Vec<Offer>>>> {
-        write!(self, at, tx => work::claim(tx, at, &self.policy, &claims))
+        write!(self, at, tx => claim::claim(tx, at, &self.policy, &claims))
     }
 
     async fn heartbeat(&self, at: Stamp, beats: Vec<Beat>) -> Result<Vec<Result<Told>>> {

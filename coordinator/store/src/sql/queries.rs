@@ -74,7 +74,7 @@ queries! {
     jobs_take_back,
     jobs_waivable,
     jobs_waive,
-    lane_held,
+    lanes_held,
     lanes_live,
     needed,
     needs_met,

@@ -1,6 +1,6 @@
 //! Tools and their traces.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -81,26 +81,31 @@ impl TrainingSet {
 
     /// What one tool's pretraining reads: its traces and every tool that they mention, in this set's order.
     pub fn for_tool(&self, key: &str) -> Self {
-        self.with_traces(key, self.traces_of(key).cloned().collect())
+        self.with_traces(&self.places(), key, self.traces_of(key).cloned().collect())
     }
 
     /// [`Self::for_tool`] of every tool that has traces, in this set's order, in one pass over the traces.
-    pub fn by_tool(&self) -> Vec<(&Tool, Self)> {
+    pub fn by_tool(&self) -> impl Iterator<Item = (&Tool, Self)> {
         let mut traces: HashMap<&str, Vec<Trace>> = HashMap::new();
         for trace in &self.traces {
             traces.entry(&trace.tool).or_default().push(trace.clone());
         }
-        let tools = self.tools.iter();
-        tools
-            .filter_map(|tool| Some((tool, self.with_traces(&tool.key, traces.remove(tool.key.as_str())?))))
-            .collect()
+        let places = self.places();
+        self.tools.iter().filter_map(move |tool| {
+            let own = traces.remove(tool.key.as_str())?;
+            Some((tool, self.with_traces(&places, &tool.key, own)))
+        })
     }
 
-    fn with_traces(&self, key: &str, traces: Vec<Trace>) -> Self {
-        let mut mentioned: HashSet<&str> =
-            traces.iter().flat_map(|trace| &trace.candidates).map(String::as_str).collect();
-        mentioned.insert(key);
-        let tools = self.tools.iter().filter(|tool| mentioned.contains(tool.key.as_str())).cloned().collect();
+    /// Where each tool stands in this set.
+    fn places(&self) -> HashMap<&str, usize> {
+        self.tools.iter().enumerate().map(|(place, tool)| (tool.key.as_str(), place)).collect()
+    }
+
+    fn with_traces(&self, places: &HashMap<&str, usize>, key: &str, traces: Vec<Trace>) -> Self {
+        let candidates = traces.iter().flat_map(|trace| &trace.candidates).map(String::as_str);
+        let mentioned: BTreeSet<_> = candidates.chain([key]).filter_map(|key| places.get(key)).collect();
+        let tools = mentioned.into_iter().filter_map(|place| self.tools.get(*place)).cloned().collect();
         Self { tools, traces }
     }
 }

@@ -1,8 +1,11 @@
 -- guard: the jobs are ready and nobody else has them under way; the attempt grows
 update jobs
-set state = 'leased', attempt = attempt + 1, worker = $2, lane = $3, not_before = null, changed_at = $4, term = $5
-where state = 'ready' and id in (
-    select id from jobs where state = 'ready' and id in (select cast(value as bigint) from json_each($1))
-    for update skip locked
-)
-returning id
+set state = 'leased', attempt = attempt + 1, worker = t.worker, lane = t.lane, not_before = null, changed_at = $2, term = $3
+from (
+    select j.id, cast(c.value ->> 'worker' as bigint) as worker, cast(c.value ->> 'lane' as bigint) as lane
+    from json_each($1) c join jobs j on j.id = cast(c.value ->> 'job' as bigint)
+    where j.state = 'ready'
+    for update of j skip locked
+) t
+where jobs.id = t.id and jobs.state = 'ready'
+returning jobs.id
