@@ -20,7 +20,8 @@ async fn trained() -> (Place, Serving) {
     let mut fleet = FleetClient::connect(serving.url.clone()).await.unwrap();
     let lanes = vec![v1::Lane { id: 0, device: "cpu".to_owned() }];
     let (name, incarnation) = ("w".to_owned(), "1".to_owned());
-    let request = v1::RegisterRequest { name, incarnation, lanes, ..Default::default() };
+    let version = proto::version::OWN.to_owned();
+    let request = v1::RegisterRequest { name, incarnation, version, lanes, ..Default::default() };
     let session = fleet.register(request).await.unwrap().into_inner();
     let store = Artifacts::open(&session.store).unwrap();
     let mut adapters = 0;
