@@ -51,6 +51,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "jobs-paratool",
         ],
     ),
+    (
+        "bench-control-plane",
+        &["proto", "proto-kit", "coordinator-core", "coordinator-store", "jobs-spec", "jobs-data"],
+    ),
     ("tests", &[]),
     (
         "sim",
@@ -80,6 +84,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("jobs-lm", &["tokio", "tonic", "sqlx"]),
     ("jobs-runner", &["tokio", "tonic", "sqlx", "object_store"]),
     ("sim", &["burn"]),
+    ("bench-control-plane", &["burn"]),
 ];
 
 /// Package → the packages it names outside dev-dependencies.
