@@ -84,7 +84,10 @@ const BANNED: &[(&str, &[&str])] = &[
     ("jobs-lm", &["tokio", "tonic", "sqlx"]),
     ("jobs-runner", &["tokio", "tonic", "sqlx", "object_store"]),
     ("sim", &["burn"]),
-    ("bench-control-plane", &["burn"]),
+    (
+        "bench-control-plane",
+        &["proto", "proto-kit", "coordinator-core", "coordinator-store", "worker", "jobs-spec"],
+    ),
 ];
 
 /// Package → the packages it names outside dev-dependencies.
