@@ -53,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "bench-control-plane",
-        &["proto", "proto-kit", "coordinator-core", "coordinator-store", "jobs-spec", "jobs-data"],
+        &["proto", "proto-kit", "coordinator-core", "coordinator-store", "worker", "jobs-spec"],
     ),
     ("tests", &[]),
     (
@@ -84,10 +84,7 @@ const BANNED: &[(&str, &[&str])] = &[
     ("jobs-lm", &["tokio", "tonic", "sqlx"]),
     ("jobs-runner", &["tokio", "tonic", "sqlx", "object_store"]),
     ("sim", &["burn"]),
-    (
-        "bench-control-plane",
-        &["proto", "proto-kit", "coordinator-core", "coordinator-store", "worker", "jobs-spec"],
-    ),
+    ("bench-control-plane", &["burn"]),
 ];
 
 /// Package → the packages it names outside dev-dependencies.

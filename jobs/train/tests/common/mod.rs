@@ -71,8 +71,11 @@ pub(crate) fn fan(base: &Arc<Decoder>, slots: usize, tokens_per_pass: usize) -> 
     )
 }
 
+/// An adapter's values and its losses, to the bit.
+pub(crate) type Bits = (Vec<u32>, Vec<u32>);
+
 /// What every task of a fan ended with: the adapter's bits and the losses' bits.
-pub(crate) type Results = BTreeMap<TaskId, (Vec<u32>, Vec<u32>)>;
+pub(crate) type Results = BTreeMap<TaskId, Bits>;
 
 /// The bits of numbers.
 pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
@@ -97,7 +100,7 @@ pub(crate) fn run(fan: &mut Fan, tasks: impl IntoIterator<Item = SlotTask>) -> R
 }
 
 /// The result in a task's last event.
-pub(crate) fn finished(event: SlotEvent) -> Option<(TaskId, (Vec<u32>, Vec<u32>))> {
+pub(crate) fn finished(event: SlotEvent) -> Option<(TaskId, Bits)> {
     match event {
         SlotEvent::Finished { task, adapter, losses } => {
             Some((task, (bits(adapter.values()), bits(&losses))))
