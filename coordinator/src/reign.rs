@@ -18,7 +18,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-use crate::loops::{ServeError, Serving, serve};
+use crate::loops::{ServeError, Serving, parting, serve};
 use crate::metrics::Metrics;
 use crate::server::probe;
 
@@ -110,7 +110,7 @@ where
         .serve_with_incoming_shutdown(incoming, standing_by.cancelled());
     let (served, leads) = tokio::join!(
         async {
-            let served = server.await;
+            let served = parting(server, &standing_by).await;
             standing_by.cancel();
             served
         },

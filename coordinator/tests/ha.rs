@@ -87,6 +87,14 @@ fn get(url: &str, path: &str) -> (String, String) {
     (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
+/// A peer that greets as HTTP/2 does and then says nothing more, like one whose machine has gone.
+fn vanished_peer(url: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    stream
+}
+
 #[test]
 fn another_takes_over_whether_the_first_says_goodbye_or_not() {
     let Some(database) = tests::database() else { return };
@@ -95,6 +103,7 @@ fn another_takes_over_whether_the_first_says_goodbye_or_not() {
     until_served(&[&first.url]);
     let second = Coordinator::start(folder.path(), "second", &database);
     until_it_stands_by(&second.url, "http://first");
+    let _vanished = vanished_peer(&second.url);
     assert!(status(&[&second.url, &first.url]).status.success(), "the one that leads is found");
     let tells = |url: &str, path| get(url, path).0;
     assert_eq!([tells(&first.url, "/readyz"), tells(&first.url, "/leaderz")], ["200", "200"]);

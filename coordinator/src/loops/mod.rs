@@ -9,6 +9,7 @@ mod serve;
 mod stall;
 mod totals;
 
+pub(crate) use serve::parting;
 pub use serve::{ServeError, Serving, serve};
 
 use std::future::Future;

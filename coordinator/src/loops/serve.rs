@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coordinator_core::time::Micros;
 use coordinator_store::{Store, StoreError};
@@ -11,6 +12,7 @@ use proto::v1::fleet_server::FleetServer;
 use proto::v1::operator_server::OperatorServer;
 use proto_kit::clock::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -61,6 +63,26 @@ pub enum ServeError {
     NoToken,
 }
 
+/// How long connections may take to end once a server stops. A peer that has vanished would never end its own.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Runs a server to its end, but not for long once it is told to stop.
+pub(crate) async fn parting(
+    server: impl Future<Output = Result<(), tonic::transport::Error>>,
+    stop: &CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    tokio::select! {
+        served = server => served,
+        () = async {
+            stop.cancelled().await;
+            sleep(PARTING).await;
+        } => {
+            tracing::info!("connections that did not end in time are dropped");
+            Ok(())
+        }
+    }
+}
+
 /// Serves workers and operators until `shutdown` is cancelled, then answers what waits, writes progress down and returns. It may be
 /// called again on the same table: nothing is kept elsewhere.
 ///
@@ -106,7 +128,7 @@ where
             .add_routes(Routes::from(router))
             .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
         let served = tokio::select! {
-            served = served => served,
+            served = parting(served, &shutdown) => served,
             () = batches.serve(&context) => Ok(()),
         };
         shutdown.cancel();
