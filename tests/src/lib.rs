@@ -1,8 +1,9 @@
-//! What the tests over the built binaries share: finding them, running them, and the reference data beside the checkout.
+//! What the tests over the built binaries share: finding them, running them, a small dataset, and the reference data beside the checkout.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot start says so and fails")]
 
 pub mod s3;
+pub mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

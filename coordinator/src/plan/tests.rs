@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use ::tests::workspace::{CONFIG, model, write};
 use jobs_spec::job::{Input, JobSpec, PlannedJob, input};
 
 use super::*;
@@ -8,53 +9,9 @@ use crate::server::planner::{PlanRequest, Planned};
 /// A record file with two tools and their traces, and held-out entries of the same category.
 fn workspace() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    model(&dir.path().join("base"));
+    write(dir.path(), &["weather", "time"]);
     model(&dir.path().join("bge"));
-    let entries = dir.path().join("tools/entries/possible_answer");
-    std::fs::create_dir_all(&entries).unwrap();
-    let tool = |name: &str| {
-        serde_json::json!({
-            "name": name,
-            "description": format!("{name} of a city"),
-            "parameters": {"type": "dict", "properties": {"city": {"type": "string", "description": "where"}}, "required": ["city"]},
-        })
-    };
-    let mut functions = Vec::new();
-    for name in ["weather", "time"] {
-        let trace = serde_json::json!({
-            "question": format!("{name} in Oslo"),
-            "candidate_tools": [tool("weather"), tool("time")],
-            "answer": format!("[{name}(city='Oslo')]"),
-        });
-        let mut function = tool(name);
-        function["training_data"] = serde_json::json!([trace]);
-        functions.push(function);
-    }
-    let record = serde_json::json!({"id": "r1", "question": "x", "function": functions});
-    std::fs::write(dir.path().join("tools/multiple.jsonl"), format!("{record}\n")).unwrap();
-    let entry = serde_json::json!({
-        "id": "multiple_0",
-        "question": [[{"role": "user", "content": "time in Bergen"}]],
-        "function": [tool("weather"), tool("time")],
-    });
-    let answer = serde_json::json!({"id": "multiple_0", "ground_truth": [{"time": {"city": ["Bergen"]}}]});
-    std::fs::write(dir.path().join("tools/entries/BFCL_v4_multiple.json"), format!("{entry}\n")).unwrap();
-    std::fs::write(entries.join("BFCL_v4_multiple.json"), format!("{answer}\n")).unwrap();
     dir
-}
-
-/// Sizes of a base model.
-const CONFIG: &str = r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "max_position_embeddings": 64}"#;
-
-/// A model folder with one tensor.
-fn model(dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
-    std::fs::write(dir.join("config.json"), CONFIG).unwrap();
-    std::fs::write(dir.join("tokenizer.json"), "{}").unwrap();
-    let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 4]].concat();
-    std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
 }
 
 const MANIFEST: &str = "name: demo\nbase: {path: base}\ndataset: {records: {path: tools}}\n";

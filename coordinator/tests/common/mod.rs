@@ -5,15 +5,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A manifest over two tools.
 pub(crate) const MANIFEST: &str =
     "name: demo\nbase: {path: base}\ndataset: {records: {path: tools}}\nevaluate: {}\n";
-
-/// Sizes of a base model.
-const CONFIG: &str = r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "max_position_embeddings": 64}"#;
 
 /// A folder with a manifest, a model folder and a dataset, and the program beside which a test may put a worker of its own.
 pub(crate) struct Place {
@@ -25,32 +21,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         place.write("demo.yaml", MANIFEST);
-        place.write("base/config.json", CONFIG);
-        place.write("base/tokenizer.json", "{}");
-        let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let weights = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &[0; 4]].concat();
-        std::fs::write(place.path("base/model.safetensors"), weights).unwrap();
-        let functions: Vec<Value> = ["weather", "time"]
-            .map(|name| {
-                let mut function = tool(name);
-                function["training_data"] = json!([{
-                    "question": format!("{name} in Oslo"),
-                    "candidate_tools": [tool("weather"), tool("time")],
-                    "answer": format!("[{name}(city='Oslo')]"),
-                }]);
-                function
-            })
-            .into();
-        place.write(
-            "tools/multiple.jsonl",
-            &json!({"id": "r", "question": "x", "function": functions}).to_string(),
-        );
-        let question = json!([[{"role": "user", "content": "time in Bergen"}]]);
-        let entry =
-            json!({"id": "multiple_0", "question": question, "function": [tool("weather"), tool("time")]});
-        place.write("tools/entries/BFCL_v4_multiple.json", &entry.to_string());
-        let answer = json!({"id": "multiple_0", "ground_truth": [{"time": {"city": ["Bergen"]}}]});
-        place.write("tools/entries/possible_answer/BFCL_v4_multiple.json", &answer.to_string());
+        tests::workspace::write(place.dir.path(), &["weather", "time"]);
         place
     }
 
@@ -119,18 +90,6 @@ impl Drop for Serving {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn tool(name: &str) -> Value {
-    json!({
-        "name": name,
-        "description": format!("{name} of a city"),
-        "parameters": {
-            "type": "dict",
-            "properties": {"city": {"type": "string", "description": "where"}},
-            "required": ["city"],
-        },
-    })
 }
 
 /// Bytes of an output stream.

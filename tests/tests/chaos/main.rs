@@ -14,7 +14,6 @@ mod cluster;
 mod kept;
 mod killer;
 mod proxy;
-mod sweep;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -34,6 +33,8 @@ struct Size {
 
 const SHORT: Size = Size { jobs: 60, faults: 2, steps: 8, millis: 150 };
 const FULL: Size = Size { jobs: 500, faults: 20, steps: 12, millis: 150 };
+/// A sweep over many tools: a job for each, and a few over all of them.
+const MANIFEST: &str = "name: chaos\nbase: {path: base}\ndataset: {records: {path: tools}}\nevaluate: {}\n";
 /// Jobs of a sweep that are not of one tool.
 const COMMON: usize = 8;
 /// How long a sweep may take once nobody disturbs it any more.
@@ -53,7 +54,10 @@ async fn whatever_dies_a_sweep_ends_as_a_quiet_run_does() {
     let folder = tempfile::tempdir().unwrap();
     let kept = std::env::var_os("QUIVER_CHAOS_DIR").map(std::path::PathBuf::from);
     let place = kept.as_deref().unwrap_or(folder.path());
-    let manifest = sweep::write(place, size.jobs - COMMON);
+    let tools: Vec<_> = (0..size.jobs - COMMON).map(|number| format!("tool_{number}")).collect();
+    tests::workspace::write(place, &tools);
+    let manifest = place.join("chaos.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
     let manifest = manifest.to_str().unwrap();
     let hurry = place.join("hurry");
     let walk = format!("{} {} {}", size.steps, size.millis, hurry.display());
