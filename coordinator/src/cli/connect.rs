@@ -5,7 +5,7 @@ use proto::v1::operator_client::OperatorClient;
 use proto_kit::address::Address;
 use proto_kit::client::{Calls, Client, Credentials, root_cause};
 use proto_kit::token::Token;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
 use super::{CoordinatorArgs, CredentialArgs, Failure};
 
@@ -42,9 +42,17 @@ async fn connect_one(client: &Client, address: &Address) -> Result<Operator, Str
 
 /// The message of a reply, or the coordinator's own words of refusal.
 pub(super) fn answer<T>(reply: Result<Response<T>, Status>) -> Result<T, Failure> {
-    match reply {
-        Ok(reply) => Ok(reply.into_inner()),
-        Err(status) if status.message().is_empty() => Err(Failure::new(status.code())),
-        Err(status) => Err(Failure::new(status.message())),
+    reply.map(Response::into_inner).map_err(refusal)
+}
+
+/// The next message of a reply that is a stream, as [`answer`] gives one; none at its end.
+pub(super) async fn next<T>(messages: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+    messages.message().await.map_err(refusal)
+}
+
+fn refusal(status: Status) -> Failure {
+    match status.message() {
+        "" => Failure::new(status.code()),
+        message => Failure::new(message),
     }
 }

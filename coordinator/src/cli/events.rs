@@ -2,9 +2,8 @@
 
 use clap::Args;
 use proto::v1::EventsRequest;
-use tokio_stream::StreamExt;
 
-use super::connect::{answer, connect};
+use super::connect::{answer, connect, next};
 use super::{CoordinatorArgs, Failure};
 use crate::output::{event_line, print, print_json, view};
 
@@ -28,8 +27,7 @@ pub(super) async fn run(args: EventsArgs) -> Result<(), Failure> {
     let mut operator = connect(&args.coordinator).await?;
     let request = EventsRequest { after: args.after, follow: args.follow };
     let mut entries = answer(operator.events(request).await)?;
-    while let Some(entry) = entries.next().await {
-        let entry = entry.map_err(|status| Failure::new(status.message()))?;
+    while let Some(entry) = next(&mut entries).await? {
         if args.json {
             print_json(&view::Event::from(entry))?;
         } else {

@@ -2,10 +2,9 @@
 
 use proto::state::SweepState;
 use proto::v1;
-use tokio_stream::StreamExt;
 
 use super::Failure;
-use super::connect::{Operator, answer};
+use super::connect::{Operator, answer, next};
 use crate::output::Progress;
 
 /// Shows the sweep's progress until it is over, and gives its last state.
@@ -13,8 +12,7 @@ pub(super) async fn follow(operator: &mut Operator, sweep: i64) -> Result<v1::Sw
     let mut progress = Progress::new();
     let mut states = answer(operator.watch(v1::WatchRequest { sweep }).await)?;
     let mut last = None;
-    while let Some(state) = states.next().await {
-        let state = state.map_err(|status| Failure::new(status.message()))?;
+    while let Some(state) = next(&mut states).await? {
         progress.show(&state);
         last = Some(state);
     }

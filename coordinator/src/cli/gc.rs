@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use proto::v1::CollectRequest;
-use tokio_stream::StreamExt;
 
-use super::connect::{answer, connect};
+use super::connect::{answer, connect, next};
 use super::{CoordinatorArgs, Failure};
 use crate::output::{garbage_table, print, print_json, tell, view};
 
@@ -37,8 +36,7 @@ pub(super) async fn run(args: GcArgs) -> Result<(), Failure> {
     let request = CollectRequest { dry_run: args.dry_run, grace_ms, logs_ms };
     let mut reports = answer(operator.collect(request).await)?;
     let mut last = None;
-    while let Some(report) = reports.next().await {
-        let report = report.map_err(|status| Failure::new(status.message()))?;
+    while let Some(report) = next(&mut reports).await? {
         if !args.json && last.is_some() {
             tell(&format!("{} objects deleted", report.deleted));
         }

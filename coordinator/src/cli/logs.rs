@@ -2,9 +2,8 @@
 
 use clap::Args;
 use proto::v1::LogsRequest;
-use tokio_stream::StreamExt;
 
-use super::connect::{answer, connect};
+use super::connect::{answer, connect, next};
 use super::{CoordinatorArgs, Failure};
 use crate::output::{print, tell};
 
@@ -29,8 +28,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
         LogsRequest { job: args.job, attempt: args.attempt.unwrap_or_default(), follow: args.follow };
     let mut parts = answer(operator.logs(request).await)?;
     let mut silent = true;
-    while let Some(part) = parts.next().await {
-        let part = part.map_err(|status| Failure::new(status.message()))?;
+    while let Some(part) = next(&mut parts).await? {
         silent = false;
         print(&part.text)?;
     }
