@@ -158,12 +158,14 @@ fn int(n: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proto::error::Reason;
+
     use super::*;
 
     #[test]
     fn the_manual_names_every_figure() {
         let metrics = Metrics::default();
-        metrics.refused(Cause::StaleAttempt);
+        metrics.refused(Cause::Told(Reason::StaleAttempt));
         metrics.ended(Some(ErrorCode::Data));
         metrics.took_back("silent", 1);
         metrics.called("Fleet/Heartbeat", Duration::from_millis(1));

@@ -242,7 +242,7 @@ async fn a_token_that_is_revoked_opens_nothing_from_then_on() {
 #[tokio::test]
 async fn a_worker_of_another_version_does_not_get_in() {
     let world = World::plain(|_| {}).await;
-    let refused = world.refuses(Cause::Version, world.register("7.0.0")).await.unwrap_err();
+    let refused = world.refuses(Cause::Told(Reason::Version), world.register("7.0.0")).await.unwrap_err();
     assert_eq!(Reason::of(&refused), Some(Reason::Version));
     let own = proto::version::OWN;
     let why = format!(
@@ -290,10 +290,11 @@ async fn an_old_complete_that_is_replayed_changes_nothing() {
         artifact,
         ..Default::default()
     };
-    let refused = world.refuses(Cause::StaleAttempt, fleet.complete(old.clone())).await.unwrap_err();
+    let refused =
+        world.refuses(Cause::Told(Reason::StaleAttempt), fleet.complete(old.clone())).await.unwrap_err();
     assert_eq!(Reason::of(&refused), Some(Reason::StaleAttempt));
     let strange = v1::CompleteRequest { term: term + 1, task: Some(second), ..old };
-    world.refuses(Cause::StaleTerm, fleet.complete(strange)).await.unwrap_err();
+    world.refuses(Cause::Told(Reason::StaleTerm), fleet.complete(strange)).await.unwrap_err();
     world.stop().await;
 }
 
