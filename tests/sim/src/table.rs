@@ -54,32 +54,13 @@ impl Table {
         F: Future<Output = Result<T>>,
     {
         let Self { world, host, .. } = self;
-        let fate = self.arrive().await?;
+        let fate = world.arrive(host).await?;
         let mut answer = self.carry_out(&deed, &write).await;
         if fate == Fate::Twice {
             answer = self.carry_out(&deed, &write).await;
         }
-        match fate {
-            Fate::After => return Err(down()),
-            Fate::CrashAfter => world.die(host).await,
-            _ => {}
-        }
-        world.thawed(host).await;
+        world.depart(host, fate).await?;
         answer
-    }
-
-    /// A call is on its way to the table.
-    async fn arrive(&self) -> Result<Fate> {
-        let Self { world, host, .. } = self;
-        let fate = world.fate();
-        match fate {
-            Fate::Takes(time) => sleep(time).await,
-            Fate::Before => return Err(down()),
-            Fate::CrashBefore => world.die(host).await,
-            Fate::After | Fate::Twice | Fate::Late(_) | Fate::Strays(_) | Fate::CrashAfter => {}
-        }
-        world.thawed(host).await;
-        Ok(fate)
     }
 
     async fn carry_out<T: Debug, F>(&self, deed: &Deed, write: impl Fn() -> F) -> Result<T>
@@ -98,7 +79,7 @@ impl Table {
 
     /// A read takes time, too.
     async fn read<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
-        self.arrive().await?;
+        self.world.arrive(&self.host).await?;
         read.await
     }
 
@@ -163,7 +144,7 @@ impl Store for Table {
     }
 
     async fn claim(&self, at: Stamp, claims: Vec<Claim>) -> Result<Vec<Result<Vec<Offer>>>> {
-        let fate = self.arrive().await?;
+        let fate = self.world.arrive(&self.host).await?;
         let answers = self.inner.claim(at, claims.clone()).await;
         for (claim, answer) in claims.iter().zip(answers.iter().flatten()) {
             let offered: Vec<_> = answer.iter().flatten().map(|offer| offer.task).collect();
@@ -172,11 +153,8 @@ impl Store for Table {
                 self.carry_out(&deed, || async { Ok(()) }).await?;
             }
         }
-        match fate {
-            Fate::After => Err(down()),
-            Fate::CrashAfter => self.world.die(&self.host).await,
-            _ => answers,
-        }
+        self.world.depart(&self.host, fate).await?;
+        answers
     }
 
     async fn heartbeat(&self, at: Stamp, beats: Vec<Beat>) -> Result<Vec<Result<Told>>> {
@@ -201,7 +179,7 @@ impl Store for Table {
     }
 
     async fn complete(&self, at: Stamp, commits: Vec<Commit>) -> Result<Vec<Result<Artifact>>> {
-        let fate = self.arrive().await?;
+        let fate = self.world.arrive(&self.host).await?;
         if let Fate::Strays(time) = fate {
             self.again_after(time, at, commits.clone());
             self.world.bereave(&commits);
@@ -211,11 +189,9 @@ impl Store for Table {
         match fate {
             Fate::Twice => answers = self.commit(at, commits).await,
             Fate::Late(time) => self.again_after(time, at, commits),
-            Fate::After => return Err(down()),
-            Fate::CrashAfter => self.world.die(&self.host).await,
             _ => {}
         }
-        self.world.thawed(&self.host).await;
+        self.world.depart(&self.host, fate).await?;
         answers
     }
 

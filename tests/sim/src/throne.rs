@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use coordinator_core::policy::Policy;
 use coordinator_store::{Lead, Leader, MemoryStore, Observer, Store, StoreError};
 use proto::id::Term;
-use tokio::time::sleep;
 
 use crate::net;
-use crate::table::{Table, down};
-use crate::world::{Fate, World};
+use crate::table::Table;
+use crate::world::World;
 
 /// Who leads, and until when.
 #[derive(Clone, Debug)]
@@ -51,22 +50,12 @@ impl Claim {
         change: impl Fn(&mut Option<Reign>, Duration) -> T,
     ) -> Result<T, StoreError> {
         let Self { world, host, .. } = self;
-        world.thawed(host).await;
-        let fate = world.fate();
-        match fate {
-            Fate::Takes(time) => sleep(time).await,
-            Fate::Before => return Err(down()),
-            Fate::CrashBefore => world.die(host).await,
-            Fate::After | Fate::Twice | Fate::Late(_) | Fate::Strays(_) | Fate::CrashAfter => {}
-        }
+        let fate = world.arrive(host).await?;
         let now = world.now();
         let done = world.reign(|reign| change(reign, now));
         world.note(host, format_args!("{name} {fate:?}"));
-        match fate {
-            Fate::After => Err(down()),
-            Fate::CrashAfter => world.die(host).await,
-            _ => Ok(done),
-        }
+        world.depart(host, fate).await?;
+        Ok(done)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coordinator_core::policy::Policy;
 use coordinator_store::model::Commit;
-use coordinator_store::{MemoryStore, Store};
+use coordinator_store::{MemoryStore, Store, StoreError};
 use futures::FutureExt;
 use object_store::memory::InMemory;
 use proto::id::WorkerId;
@@ -20,6 +20,7 @@ use worker::Exit;
 
 use crate::history::History;
 use crate::plan::Plan;
+use crate::table::down;
 use crate::throne::Reign;
 use crate::weather::Weather;
 
@@ -176,6 +177,35 @@ impl World {
             }
         }
         Fate::Takes(usual)
+    }
+
+    /// A call of a machine is on its way: it takes its time, fails, or its machine dies. What else happens to it is told.
+    pub(crate) async fn arrive(&self, host: &str) -> Result<Fate, StoreError> {
+        let fate = self.fate();
+        match fate {
+            Fate::Takes(time) => sleep(time).await,
+            Fate::Before => return Err(down()),
+            Fate::CrashBefore => self.die(host).await,
+            Fate::After | Fate::Twice | Fate::Late(_) | Fate::Strays(_) | Fate::CrashAfter => {}
+        }
+        self.thawed(host).await;
+        Ok(fate)
+    }
+
+    /// A call's answer is on its way back: it may not come, or its machine dies before it hears it.
+    pub(crate) async fn depart(&self, host: &str, fate: Fate) -> Result<(), StoreError> {
+        match fate {
+            Fate::After => return Err(down()),
+            Fate::CrashAfter => self.die(host).await,
+            Fate::Takes(_)
+            | Fate::Before
+            | Fate::Twice
+            | Fate::Late(_)
+            | Fate::Strays(_)
+            | Fate::CrashBefore => {}
+        }
+        self.thawed(host).await;
+        Ok(())
     }
 
     /// The caller's machine dies; this never returns.
