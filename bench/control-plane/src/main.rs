@@ -111,7 +111,7 @@ async fn main() -> Result<()> {
     let mut bench = Bench {
         report: Report::new(date().await?, args.quick),
         sizes: if args.quick { QUICK } else { FULL },
-        only: args.only,
+        wanted: Wanted(args.only),
         quick: args.quick,
     };
     let kinds = if args.database.is_empty() { vec![Kind::Sqlite, Kind::Postgres] } else { args.database };
@@ -126,26 +126,31 @@ async fn main() -> Result<()> {
 struct Bench {
     report: Report,
     sizes: Sizes,
-    only: Vec<Scenario>,
+    wanted: Wanted,
     quick: bool,
 }
 
-impl Bench {
-    fn wants(&self, scenario: Scenario) -> bool {
-        self.only.is_empty() || self.only.contains(&scenario)
-    }
+/// What is to be measured; all where nothing is named.
+struct Wanted(Vec<Scenario>);
 
+impl Wanted {
+    fn holds(&self, scenario: Scenario) -> bool {
+        self.0.is_empty() || self.0.contains(&scenario)
+    }
+}
+
+impl Bench {
     /// Everything over one kind of database.
     async fn over(&mut self, kind: Kind) -> Result<()> {
         use Scenario::{Fleet, Idle, Peer, Recovery, Statements, Status, Submit};
-        if [Statements, Fleet, Peer, Status, Submit].into_iter().any(|scenario| self.wants(scenario)) {
+        if [Statements, Fleet, Peer, Status, Submit].into_iter().any(|scenario| self.wanted.holds(scenario)) {
             self.large(kind).await?;
         }
-        if self.wants(Idle) {
+        if self.wanted.holds(Idle) {
             let mut sheet = self.report.sheet(kind.name(), self.sizes.idle_jobs as u64);
             lanes::idle(&Database::new(kind).await?, &mut sheet, LANES, self.sizes.idle_jobs).await?;
         }
-        if self.wants(Recovery) {
+        if self.wanted.holds(Recovery) {
             let mut sheet = self.report.sheet(kind.name(), 0);
             lanes::restart(&Database::new(kind).await?, &mut sheet, self.sizes.outages).await?;
             if !self.quick {
@@ -168,24 +173,24 @@ impl Bench {
             have = size;
             let coordinator = Coordinator::start(&database).await?;
             let (sizes, time) = (&self.sizes, self.sizes.time);
-            let wants = |scenario| self.only.is_empty() || self.only.contains(&scenario);
+            let wanted = &self.wanted;
             let mut sheet = self.report.sheet(kind.name(), size);
-            if wants(Scenario::Peer) {
+            if wanted.holds(Scenario::Peer) {
                 let rate = fleet::exchange(&coordinator, &mut sheet, "alone", time).await?;
                 if kind == Kind::Postgres {
                     beside_peer(&mut sheet, rate, sizes.peer_jobs).await?;
                 }
             }
-            if wants(Scenario::Fleet) {
+            if wanted.holds(Scenario::Fleet) {
                 let mut fleet = fleet::Fleet::start(&coordinator, sizes.workers, sizes.job).await?;
                 tokio::time::sleep(sizes.job).await;
                 fleet.measure(&mut sheet, time).await?;
                 fleet::exchange(&coordinator, &mut sheet, "beside the fleet", time).await?;
             }
-            if wants(Scenario::Status) {
+            if wanted.holds(Scenario::Status) {
                 operate::status(&coordinator, &mut sheet, sizes.statuses).await?;
             }
-            if last && wants(Scenario::Submit) {
+            if last && wanted.holds(Scenario::Submit) {
                 operate::submit(&coordinator, &mut sheet, &database.folder(), sizes.tools).await?;
             }
             memory(&coordinator, &mut sheet)?;
@@ -202,7 +207,7 @@ impl Bench {
         let mut sheet = self.report.sheet(database.kind.name(), size);
         let rate = (size - have) as f64 / began.elapsed().as_secs_f64();
         sheet.note("store: submission of sweeps of 50000", rate, "jobs/s");
-        if self.only.is_empty() || self.only.contains(&Scenario::Statements) {
+        if self.wanted.holds(Scenario::Statements) {
             statements::measure(&table, &mut sheet, self.sizes.workers, self.sizes.time).await?;
         }
         table.close().await
