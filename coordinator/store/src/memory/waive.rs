@@ -125,10 +125,11 @@ impl Table {
         for id in jobs {
             let job = self.job_mut(*id)?;
             let planned = job.planned.key;
-            job.planned.key = key_without(&planned, *id);
-            keys.insert(planned, job.planned.key);
+            let own = key_without(&planned, *id);
+            job.planned.key = own;
+            keys.insert(planned, own);
             self.by_key.remove(&planned);
-            self.by_key.insert(key_without(&planned, *id), *id);
+            self.by_key.insert(own, *id);
         }
         for input in self.jobs.values_mut().flat_map(|job| &mut job.planned.inputs) {
             if let Source::Job(key) = &mut input.source
