@@ -322,7 +322,7 @@ mod tests {
             ("listen = \"here\"", "`listen`"),
             (
                 "heartbeat = \"20s\"",
-                "`heartbeat` (20s) must be at most half of `lease_ttl` (30s) and above 0",
+                "`heartbeat` (20s) must be at most half of `lease_ttl` (28s) and above 0",
             ),
             ("tries = 0", "`tries` must be at least 1"),
         ] {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Deadlines and budgets. The defaults are those of `orchestration` §5.
+/// Deadlines and budgets. The defaults are those of `orchestration` §5, but for the lease: two seconds less, so that a death is seen
+/// and its jobs are handed out again within the 30 seconds that operators are promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How long a session lives after its last heartbeat.
@@ -28,7 +29,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            lease_ttl: Duration::from_secs(30),
+            lease_ttl: Duration::from_secs(28),
             heartbeat: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(12),
             tries: 3,

@@ -15,7 +15,7 @@ use super::sessions::{SessionRow, live_among};
 use super::sweeps::expect_rows;
 use super::upkeep::quotas;
 use crate::error::{Result, StoreError};
-use crate::model::{Claim, Input, Offer, RecordedCheckpoint, Stamp};
+use crate::model::{Artifact, Claim, Input, Offer, RecordedCheckpoint, Stamp};
 
 /// Ready jobs of a fan that are read at once at most.
 const SUPPLY: u64 = 16 * WINDOW as u64;
@@ -258,15 +258,17 @@ async fn candidates(
 
 /// What workers need to run claimed jobs.
 async fn offers(tx: &mut Tx<'_>, jobs: &str) -> Result<BTreeMap<JobId, Offer>> {
-    let mut inputs = BTreeMap::<i64, Vec<Input>>::new();
+    let mut inputs = BTreeMap::<i64, BTreeMap<String, Input>>::new();
     for row in query(tx.sql.offer_inputs).bind(jobs).fetch_all(&mut *tx.db).await? {
-        let input = Input { name: get(&row, "name")?, artifact: artifact(&row)? };
-        inputs.entry(get(&row, "job")?).or_default().push(input);
+        let name: String = get(&row, "name")?;
+        let input = Input { name: name.clone(), artifact: artifact(&row)? };
+        inputs.entry(get(&row, "job")?).or_default().insert(name, input);
     }
-    let mut checkpoints = BTreeMap::<i64, RecordedCheckpoint>::new();
+    // The one to resume from is the last of its job.
+    let mut checkpoints = BTreeMap::<i64, BTreeMap<(u64, u32), Artifact>>::new();
     for row in query(tx.sql.offer_checkpoints).bind(jobs).fetch_all(&mut *tx.db).await? {
-        let checkpoint = RecordedCheckpoint { step: count(&row, "step")?, artifact: artifact(&row)? };
-        checkpoints.insert(get(&row, "job")?, checkpoint);
+        let order = (count(&row, "step")?, small(&row, "attempt")?);
+        checkpoints.entry(get(&row, "job")?).or_default().insert(order, artifact(&row)?);
     }
     let rows = query(tx.sql.offers).bind(jobs).fetch_all(&mut *tx.db).await?;
     let offer = |row| {
@@ -279,8 +281,11 @@ async fn offers(tx: &mut Tx<'_>, jobs: &str) -> Result<BTreeMap<JobId, Offer>> {
             spec: get(row, "spec")?,
             fan: parse_option(row, "fan")?,
             fan_limits: get(row, "fan_limits")?,
-            inputs: inputs.remove(&task.job.0).unwrap_or_default(),
-            checkpoint: checkpoints.remove(&task.job.0),
+            inputs: inputs.remove(&task.job.0).unwrap_or_default().into_values().collect(),
+            checkpoint: checkpoints
+                .remove(&task.job.0)
+                .and_then(|mut of_job| of_job.pop_last())
+                .map(|((step, _), artifact)| RecordedCheckpoint { step, artifact }),
             sweep: get::<Option<String>>(row, "sweep")?.unwrap_or_default(),
             halvings: small(row, "halvings")?,
             trace: get(row, "trace")?,

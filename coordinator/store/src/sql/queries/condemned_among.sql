@@ -1,2 +1,5 @@
 -- reads: which of some blobs are about to be deleted
-select digest from condemned where digest in (select value ->> 'digest' from json_each($1))
+select c.digest
+from (select value ->> 'digest' as digest from json_each($1)) t
+cross join condemned c
+where c.digest = t.digest

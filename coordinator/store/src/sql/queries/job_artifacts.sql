@@ -1,3 +1,5 @@
 -- reads: what some jobs committed
-select job as id, attempt, path, digest from job_artifacts
-where job in (select cast(value as bigint) from json_each($1))
+select a.job as id, a.attempt, a.path, a.digest
+from (select cast(value as bigint) as job from json_each($1)) t
+cross join job_artifacts a
+where a.job = t.job

@@ -1,2 +1,5 @@
 -- reads: which planned jobs exist
-select id, key, state from jobs where key in (select value ->> 'key' from json_each($1))
+select j.id, j.key, j.state
+from (select value ->> 'key' as key from json_each($1)) t
+cross join jobs j
+where j.key = t.key

@@ -1,12 +1,14 @@
 -- guard: the needed jobs were waived in this transaction, and stand among the inputs until they are dropped
 update jobs
-set pending_deps = pending_deps - t.missed,
-    may_miss = case when may_miss > t.missed then may_miss - t.missed else 0 end,
-    state = case when state = 'blocked' and pending_deps = t.missed then 'ready' else state end, changed_at = $2, term = $3
+set pending_deps = pending_deps - m.missed,
+    may_miss = case when may_miss > m.missed then may_miss - m.missed else 0 end,
+    state = case when state = 'blocked' and pending_deps = m.missed then 'ready' else state end, changed_at = $2, term = $3
 from (
     select job, count(*) as missed from (
-        select job, needs from job_inputs where needs in (select cast(value as bigint) from json_each($1))
-        group by job, needs having min(optional) = 1
+        select i.job, i.needs
+        from (select cast(value as bigint) as job from json_each($1)) t
+        cross join job_inputs i
+        where i.needs = t.job group by i.job, i.needs having min(i.optional) = 1
     ) d group by job
-) t
-where jobs.id = t.job
+) m
+where jobs.id = m.job

@@ -1,4 +1,5 @@
--- reads: checkpoints of claimed jobs, the one to resume from last
-select job, step, path, digest from checkpoints
-where job in (select cast(value as bigint) from json_each($1))
-order by job, step, attempt
+-- reads: checkpoints of claimed jobs
+select c.job, c.step, c.attempt, c.path, c.digest
+from (select cast(value as bigint) as job from json_each($1)) t
+cross join checkpoints c
+where c.job = t.job

@@ -1,3 +1,5 @@
 -- reads: live sessions among some
-select id, host, drain_grace_ms, leaving, blamed from workers
-where state = 'live' and id in (select cast(value as bigint) from json_each($1))
+select w.id, w.host, w.drain_grace_ms, w.leaving, w.blamed
+from (select cast(value as bigint) as worker from json_each($1)) t
+cross join workers w
+where w.id = t.worker and w.state = 'live'

@@ -1,0 +1,1 @@
+create index events_by_job on events (job, seq);

@@ -1,0 +1,2 @@
+-- No statement reads the journal by job.
+drop index events_by_job;
