@@ -75,10 +75,13 @@ impl Work {
     }
 }
 
-/// The work of learning from a set's traces once.
-pub(super) fn work_of_traces(set: &TrainingSet) -> Work {
-    let document_bytes: HashMap<&str, usize> =
-        set.tools.iter().map(|tool| (tool.key.as_str(), tool.schema.to_string().len())).collect();
+/// How long the documents of a set's tools are, by the tools' keys.
+pub(super) fn document_bytes(set: &TrainingSet) -> HashMap<&str, usize> {
+    set.tools.iter().map(|tool| (tool.key.as_str(), tool.schema.to_string().len())).collect()
+}
+
+/// The work of learning from a set's traces once, given how long documents are.
+pub(super) fn work_of_traces(set: &TrainingSet, document_bytes: &HashMap<&str, usize>) -> Work {
     let mut work = Work::default();
     for Trace { question, candidates, answer, .. } in &set.traces {
         let documents = candidates.iter().filter_map(|key| document_bytes.get(key.as_str())).sum();

@@ -10,7 +10,7 @@ use jobs_spec::model::ModelConfig;
 use proto::id::Digest;
 use worker_artifacts::{ArtifactError, Import, ImportFile, Source};
 
-use super::data::{Data, Entries, Tool, work_of_entries, work_of_traces};
+use super::data::{Data, Entries, Tool, document_bytes, work_of_entries, work_of_traces};
 use super::model;
 use crate::server::planner::PlanError;
 
@@ -98,6 +98,7 @@ impl Inputs {
 
     fn data(&mut self, prepared: &Prepared) -> Result<Data, PlanError> {
         let training = self.import("dataset", made(prepared.training.files()))?;
+        let documents = document_bytes(&prepared.training);
         let (mut tools, mut covered) = (Vec::new(), BTreeSet::new());
         for (tool, own) in prepared.training.by_tool() {
             let before = covered.len();
@@ -106,7 +107,7 @@ impl Inputs {
                 key: tool.key.clone(),
                 name: tool.name.clone(),
                 traces: self.import("traces", made(own.files()))?,
-                work: work_of_traces(&own),
+                work: work_of_traces(&own, &documents),
                 coverage: covered.len() > before,
             });
         }

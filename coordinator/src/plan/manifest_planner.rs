@@ -14,7 +14,7 @@ use super::point;
 use crate::server::planner::{PlanError, PlanRequest, Planned, Planner};
 
 /// Artifacts that are written at the same time.
-const UPLOADS: usize = 8;
+const UPLOADS: usize = 16;
 
 /// Plans over this machine's files and imports into one store.
 #[derive(Debug)]

@@ -51,19 +51,16 @@ impl Operator for OperatorService {
         let (owner, priority) = (message.owner.clone(), message.priority);
         let (planned, preview) = self.planned(message).await?;
         let sweep = submit::new_sweep(&planned, owner, priority, trace::parent_of(&Span::current()))?;
+        let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = {
             // Nothing of it is garbage until the table names it.
             let _importing = self.0.turns.importing.read().await;
             self.0.planner.import(&planned).await.map_err(refuse::by_planner)?;
+            drop(planned);
             self.0.store.submit(self.0.stamp(), sweep).await.map_err(refuse::by_store)?
         };
         Span::current().record("sweep", submitted.sweep.0);
-        tracing::info!(
-            name = planned.name,
-            jobs = planned.jobs.len(),
-            joined = submitted.joined,
-            "sweep submitted"
-        );
+        tracing::info!(name, jobs, joined = submitted.joined, "sweep submitted");
         self.0.jobs_moved();
         Ok(Response::new(v1::SubmitReply { sweep: submitted.sweep.0, plan: Some(preview) }))
     }

@@ -79,19 +79,19 @@ fn from_records(dataset: &Records, dir: &Path) -> Result<Prepared, DataError> {
             continue;
         }
         found = true;
-        for (index, record) in records::read(&path)?.into_iter().enumerate() {
+        records::read(&path, |record| {
             for (number, held) in record.tools.into_iter().enumerate() {
                 collected.tool(&held.tool);
                 without_candidates += held.without_candidates;
                 for (place, trace) in held.traces.into_iter().enumerate() {
                     trace.candidates.iter().for_each(|tool| collected.tool(tool));
                     let field = || format!("function[{number}].training_data[{place}]");
-                    let trace = accept(category, &held.tool, trace)
-                        .map_err(|problem| problem.under(&field()).at(&path, index + 1))?;
-                    collected.trace(trace);
+                    let trace = accept(category, &held.tool, trace);
+                    collected.trace(trace.map_err(|problem| problem.under(&field()))?);
                 }
             }
-        }
+            Ok(())
+        })?;
         let files = dir.join("entries");
         if files.join(bfcl::file_name(category)).exists() {
             let set = bfcl::read(&files, category)?;

@@ -51,17 +51,13 @@ pub enum Target {
     },
 }
 
-/// Reads a record file, validated line by line.
+/// Reads a record file, validated line by line, and hands each record over before the next is read: together they hold each tool once
+/// for every trace that mentions it.
 ///
 /// # Errors
-/// A file that cannot be read, or the first field that breaks the format.
-pub fn read(path: &Path) -> Result<Vec<Record>, DataError> {
-    let mut records = Vec::new();
-    lines::read(path, |_, line| {
-        records.push(Record::parse(&line)?);
-        Ok(())
-    })?;
-    Ok(records)
+/// A file that cannot be read, the first field that breaks the format, or what `take` finds.
+pub fn read(path: &Path, mut take: impl FnMut(Record) -> Result<(), Problem>) -> Result<(), DataError> {
+    lines::read(path, |_, line| take(Record::parse(&line)?))
 }
 
 impl Record {
@@ -83,11 +79,7 @@ impl RecordTool {
         };
         let all = traces.len();
         let traces: Vec<_> = traces.into_iter().flatten().collect();
-        let mut schema = document.clone();
-        if let Some(fields) = schema.as_object_mut() {
-            fields.shift_remove("training_data");
-        }
-        Ok(Self { tool: Tool::new(schema)?, without_candidates: all - traces.len(), traces })
+        Ok(Self { tool: Tool::of(document)?, without_candidates: all - traces.len(), traces })
     }
 }
 
@@ -101,7 +93,7 @@ impl RecordTrace {
         }
         Ok(Some(Self {
             question: question::normalise(trace.get("question").unwrap_or(&Value::Null))?,
-            candidates: each(trace, "candidate_tools", |document| Tool::new(document.clone()))?,
+            candidates: each(trace, "candidate_tools", Tool::of)?,
             target: Target::parse(trace)?,
         }))
     }

@@ -28,14 +28,36 @@ impl Tool {
     /// A document without a `name` or an object of `parameters`.
     pub fn new(mut document: Value) -> Result<Self, Problem> {
         if let Some(fields) = document.as_object_mut() {
-            fields.retain(|field, _| !NOT_SCHEMA.contains(&field.as_str()));
+            fields.retain(|field, _| is_schema(field));
         }
+        Self::with_schema(document)
+    }
+
+    /// [`Self::new`] of a document that stays where it is; what is left out is not copied.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn of(document: &Value) -> Result<Self, Problem> {
+        Self::with_schema(match document {
+            Value::Object(fields) => {
+                let schema = fields.iter().filter(|(field, _)| is_schema(field));
+                schema.map(|(field, value)| (field.clone(), value.clone())).collect()
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn with_schema(document: Value) -> Result<Self, Problem> {
         let name = lines::text(&document, "name")?.to_owned();
         if !document.get("parameters").is_some_and(Value::is_object) {
             return Err(Problem::new("parameters", "expected an object"));
         }
         Ok(Self { key: digest(&document), name, schema: document })
     }
+}
+
+fn is_schema(field: &str) -> bool {
+    !NOT_SCHEMA.contains(&field)
 }
 
 /// The paper's count of tools: identity by the `parameters` object alone, keys sorted.

@@ -72,9 +72,13 @@ impl Artifacts {
         futures::stream::iter(puts).buffer_unordered(UPLOADS).try_collect::<()>().await?;
         self.put_manifest(&import.artifact, import.manifest.clone()).await
     }
+
     async fn put_planned(&self, planned: Blob, source: Source) -> Result<()> {
         let (object, stored) = match source {
-            Source::Bytes(bytes) => (planned.object(), self.put_bytes(bytes).await?),
+            // Bytes at hand cannot have changed.
+            Source::Bytes(bytes) => {
+                return self.again(&planned.object(), || self.put_blob(&planned, bytes.clone())).await;
+            }
             // What is there need not be read again.
             Source::File(_) if self.has(&planned).await? => return Ok(()),
             Source::File(local) => (local.display().to_string(), self.put_file(&local).await?),

@@ -197,7 +197,7 @@ impl Artifacts {
         Key::parse(object).map_err(|error| self.speaker.error("address", object, &error.into()))
     }
 
-    async fn put_blob(&self, blob: &Blob, bytes: Bytes) -> Result<()> {
+    pub(crate) async fn put_blob(&self, blob: &Blob, bytes: Bytes) -> Result<()> {
         if self.has_once(blob).await? {
             return Ok(());
         }

@@ -96,9 +96,7 @@ impl Entry {
         let candidates = lines::list(line, "candidates")?
             .iter()
             .enumerate()
-            .map(|(i, schema)| {
-                Tool::new(schema.clone()).map_err(|problem| problem.under(&format!("candidates[{i}]")))
-            })
+            .map(|(i, schema)| Tool::of(schema).map_err(|problem| problem.under(&format!("candidates[{i}]"))))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             id: lines::text(line, "id")?.to_owned(),

@@ -64,7 +64,7 @@ impl Source {
     /// # Errors
     /// A document that is no tool, has no phrasings, or has one that does not suit its parameters.
     pub fn authored(document: &serde_json::Value) -> Result<Self, Problem> {
-        let tool = Tool::new(document.clone())?;
+        let tool = Tool::of(document)?;
         let parameters = schema::parameters(&tool.schema);
         let sentences = lines::list(document, "phrasings")?;
         let phrasings = sentences
