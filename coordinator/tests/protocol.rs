@@ -214,7 +214,7 @@ async fn a_sweep_goes_from_submission_to_its_scores() {
     let session = world.register("w", vec![]).await;
     assert_eq!(
         (session.lease_ttl_ms, session.heartbeat_ms, session.store.as_str()),
-        (30_000, 5_000, "file:///store")
+        (28_000, 5_000, "file:///store")
     );
     let first = world.next_job(session.worker).await;
     assert_eq!((first.label.as_str(), first.role.as_str(), first.sweep.as_str()), ("first", "gate", "demo"));
