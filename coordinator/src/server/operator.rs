@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coordinator_core::explain::explain;
 use coordinator_core::offer::Quota;
-use coordinator_store::model::{JobFilter, JobView, Selection, SweepRow, WorkerState};
+use coordinator_store::model::{JobFilter, JobView, Selection, SweepRow, WorkerState, WorkerView};
 use futures::stream::{self, unfold};
 use futures::{Stream, StreamExt};
 use proto::id::{JobId, SweepId};
@@ -70,12 +70,13 @@ impl Operator for OperatorService {
             "" => self.0.store.sweeps().await.map_err(refuse::by_store)?,
             text => vec![self.0.find(text).await?],
         };
+        let workers = self.0.store.workers().await.map_err(refuse::by_store)?;
+        let lanes = live_lanes(&workers);
         let mut sweeps = Vec::new();
         for row in rows {
-            sweeps.extend(self.0.snapshot(row.id).await?);
+            sweeps.extend(self.0.snapshot(row.id, lanes).await?);
         }
         let now = self.0.now();
-        let workers = self.0.store.workers().await.map_err(refuse::by_store)?;
         let workers = workers.into_iter().map(|worker| encode::worker(worker, now)).collect();
         Ok(Response::new(v1::StatusReply { sweeps, workers }))
     }
@@ -303,14 +304,16 @@ impl Context {
     }
 
     /// A sweep's status now.
-    async fn snapshot(&self, sweep: SweepId) -> Result<Option<v1::Sweep>, Status> {
+    async fn snapshot(&self, sweep: SweepId, live_lanes: u32) -> Result<Option<v1::Sweep>, Status> {
         let Some(view) = self.store.sweep(sweep).await.map_err(refuse::by_store)? else { return Ok(None) };
-        let workers = self.store.workers().await.map_err(refuse::by_store)?;
-        let live = workers.iter().filter(|worker| worker.state == WorkerState::Live);
-        let lanes = live.map(|worker| worker.lanes.len()).sum::<usize>();
-        let lanes = u32::try_from(lanes).unwrap_or(u32::MAX);
-        Ok(Some(encode::sweep(view, &self.unwritten_progress(), lanes)))
+        Ok(Some(encode::sweep(view, &self.unwritten_progress(), live_lanes)))
     }
+}
+
+/// Lanes of workers that live.
+fn live_lanes(workers: &[WorkerView]) -> u32 {
+    let live = workers.iter().filter(|worker| worker.state == WorkerState::Live);
+    u32::try_from(live.map(|worker| worker.lanes.len()).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// One operator's view of a sweep as it changes. It ends with the sweep.
@@ -323,6 +326,11 @@ struct Watcher {
 }
 
 impl Watcher {
+    async fn snapshot(&self) -> Result<Option<v1::Sweep>, Status> {
+        let workers = self.context.store.workers().await.map_err(refuse::by_store)?;
+        self.context.snapshot(self.sweep, live_lanes(&workers)).await
+    }
+
     /// The next snapshot that differs from the last.
     async fn step(mut self) -> Option<(Result<v1::Sweep, Status>, Self)> {
         while !self.ended {
@@ -330,7 +338,7 @@ impl Watcher {
             if self.last.is_some() && shutdown.run_until_cancelled(self.wait()).await.is_none() {
                 return None;
             }
-            let snapshot = match self.context.snapshot(self.sweep).await {
+            let snapshot = match self.snapshot().await {
                 Ok(Some(snapshot)) => snapshot,
                 Ok(None) => {
                     return Some((
