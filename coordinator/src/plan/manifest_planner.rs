@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
 use jobs_spec::key::digest_of;
 use jobs_spec::manifest;
 use worker_artifacts::Artifacts;
@@ -12,9 +11,6 @@ use super::inputs::{Inputs, storage};
 use super::merge::{STAGES, merge};
 use super::point;
 use crate::server::planner::{PlanError, PlanRequest, Planned, Planner};
-
-/// Artifacts that are written at the same time.
-const UPLOADS: usize = 16;
 
 /// Plans over this machine's files and imports into one store.
 #[derive(Debug)]
@@ -38,12 +34,7 @@ impl Planner for ManifestPlanner {
     }
 
     async fn import(&self, planned: &Planned) -> Result<(), PlanError> {
-        let writes: Vec<_> = planned.imports.iter().map(|import| self.artifacts.put_import(import)).collect();
-        stream::iter(writes)
-            .buffer_unordered(UPLOADS)
-            .try_for_each(|_| async { Ok(()) })
-            .await
-            .map_err(storage)
+        self.artifacts.put_imports(&planned.imports).await.map_err(storage)
     }
 }
 

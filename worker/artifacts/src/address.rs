@@ -9,12 +9,12 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use url::Url;
 
+use crate::folder::Folder;
 use crate::words::Speaker;
 use crate::{ArtifactError, Result};
 
@@ -26,8 +26,15 @@ const ANSWER: &str = "1h";
 /// Variables of the environment by name.
 pub type Variable = (String, String);
 
-/// An open store and what messages call it.
-pub(crate) type Opened = (Arc<dyn ObjectStore>, Speaker);
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// What messages call it.
+    pub(crate) speaker: Speaker,
+    /// Where it is a folder.
+    pub(crate) folder: Option<Arc<Folder>>,
+}
 
 /// Opens the store at a URL or in a folder.
 pub(crate) fn open(url: &str, variables: &[Variable]) -> Result<Opened> {
@@ -36,7 +43,7 @@ pub(crate) fn open(url: &str, variables: &[Variable]) -> Result<Opened> {
     if url.is_empty() {
         return Err(wrong("is empty".to_owned()));
     }
-    let Some((scheme, _)) = url.split_once("://") else { return open_folder(PathBuf::from(url), &wrong) };
+    let Some((scheme, _)) = url.split_once("://") else { return Folder::open(PathBuf::from(url), &wrong) };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     let azure_account = scheme.starts_with("abfs") && parsed.password().is_none();
     if parsed.password().is_some() || (!parsed.username().is_empty() && !azure_account) {
@@ -49,7 +56,7 @@ pub(crate) fn open(url: &str, variables: &[Variable]) -> Result<Opened> {
     }
     if scheme == "file" {
         let folder = parsed.to_file_path().map_err(|()| wrong("must be file:///absolute/path".to_owned()))?;
-        return open_folder(folder, &wrong);
+        return Folder::open(folder, &wrong);
     }
     let bucket = parsed.host_str().filter(|host| !host.is_empty());
     let bucket = bucket.ok_or_else(|| wrong(format!("must be {scheme}://bucket/prefix")))?;
@@ -72,20 +79,11 @@ pub(crate) fn open(url: &str, variables: &[Variable]) -> Result<Opened> {
             )));
         }
     };
-    Ok((store, speaker))
+    Ok(Opened { store, speaker, folder: None })
 }
 
 fn within<S: ObjectStore>(store: S, prefix: Key) -> Arc<dyn ObjectStore> {
     if prefix.is_root() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) }
-}
-
-/// A folder as a store. What is written there is synced to the disk before it counts as written.
-fn open_folder(folder: PathBuf, wrong: &dyn Fn(String) -> ArtifactError) -> Result<Opened> {
-    std::fs::create_dir_all(&folder).map_err(|source| ArtifactError::local("create", &folder, source))?;
-    let folder = folder.canonicalize().map_err(|source| ArtifactError::local("open", &folder, source))?;
-    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| wrong(error.to_string()))?;
-    let address = Url::from_file_path(&folder).map_err(|()| wrong("is not absolute".to_owned()))?;
-    Ok((Arc::new(store.with_fsync(true)), Speaker::new(address.as_str(), vec![])))
 }
 
 fn s3(bucket: &str, variables: &[Variable]) -> AmazonS3Builder {

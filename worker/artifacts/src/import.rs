@@ -2,6 +2,7 @@
 //! name them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -61,7 +62,25 @@ impl Import {
     }
 }
 
+/// Imports that are written at the same time.
+const IMPORTS: usize = 16;
+
 impl Artifacts {
+    /// Writes planned imports, a few at a time, and returns once all are safe. Safe to repeat.
+    ///
+    /// # Errors
+    /// When a file changed since it was planned, or the store fails.
+    pub async fn put_imports(&self, imports: &[Import]) -> Result<()> {
+        let Some(folder) = &self.folder else { return self.put_each(imports).await };
+        Self { store: Arc::clone(&folder.unsynced), ..self.clone() }.put_each(imports).await?;
+        folder.sync().await
+    }
+
+    async fn put_each(&self, imports: &[Import]) -> Result<()> {
+        let puts: Vec<_> = imports.iter().map(|import| self.put_import(import)).collect();
+        futures::stream::iter(puts).buffer_unordered(IMPORTS).try_for_each(|_| async { Ok(()) }).await
+    }
+
     /// Writes a planned import. Safe to repeat.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod export;
 #[cfg(feature = "testing")]
 pub mod faulty;
 mod fetch;
+mod folder;
 mod garbage;
 mod hash;
 mod import;

@@ -16,7 +16,8 @@ use proto_kit::offload::offload;
 use proto_kit::retry::{Backoff, retry};
 use tokio::sync::Semaphore;
 
-use crate::address::{self, Variable};
+use crate::address::{self, Opened, Variable};
+use crate::folder::Folder;
 use crate::upload::{PART, PARTS};
 use crate::words::Speaker;
 use crate::{ArtifactError, ArtifactRef, Blob, Manifest, Result, hash_bytes, hash_file};
@@ -31,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Artifacts {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) speaker: Speaker,
+    pub(crate) folder: Option<Arc<Folder>>,
     /// Parts of large files that are in memory.
     pub(crate) parts: Arc<Semaphore>,
 }
@@ -59,13 +61,18 @@ impl Artifacts {
     /// # Errors
     /// As for `open`.
     pub fn open_with(url: &str, variables: &[Variable]) -> Result<Self> {
-        let (store, speaker) = address::open(url, variables)?;
-        Ok(Self { store, speaker, parts: Arc::new(Semaphore::new(PARTS)) })
+        let Opened { store, speaker, folder } = address::open(url, variables)?;
+        Ok(Self { store, speaker, folder, parts: Arc::new(Semaphore::new(PARTS)) })
     }
 
     /// Wraps an object store that is open already; `url` names it in messages.
     pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self { store, speaker: Speaker::new(url, vec![]), parts: Arc::new(Semaphore::new(PARTS)) }
+        Self {
+            store,
+            speaker: Speaker::new(url, vec![]),
+            folder: None,
+            parts: Arc::new(Semaphore::new(PARTS)),
+        }
     }
 
     /// The address under which other processes open the same store.
@@ -280,7 +287,7 @@ mod tests {
         ) {
             spawned(artifacts.put_file(path));
             spawned(artifacts.put_manifest(artifact, Bytes::new()));
-            spawned(artifacts.put_import(import));
+            spawned(artifacts.put_imports(std::slice::from_ref(import)));
             spawned(artifacts.commit_folder(record, path));
             spawned(artifacts.fetch(artifact, path, Some(cache)));
             spawned(artifacts.export(artifact, path));

@@ -185,6 +185,14 @@ async fn imports_are_named_before_they_are_written_and_safe_to_repeat() {
     }
     assert_eq!(world.artifacts.read(&import.artifact, "a").await.unwrap(), "weights");
 
+    let several: Vec<_> = ["x", "y", "z"]
+        .map(|text| Import::plan("base", vec![file("only", Source::Bytes(text.into()))]).unwrap())
+        .into();
+    world.artifacts.put_imports(&several).await.unwrap();
+    for (import, text) in several.iter().zip(["x", "y", "z"]) {
+        assert_eq!(world.artifacts.read(&import.artifact, "only").await.unwrap(), text);
+    }
+
     let late = Import::plan("base", vec![file("c", Source::File(world.path("later")))]).unwrap_err();
     assert!(late.to_string().starts_with("cannot read ") && late.to_string().contains("later"), "{late}");
     std::fs::write(world.path("moving"), b"before").unwrap();

@@ -81,7 +81,7 @@ fn every_kind_opens_with_its_variables() {
         ("abfs://container/prefix", &azure),
         ("abfss://container@account.dfs.core.windows.net/prefix", &azure),
     ] {
-        let (_, speaker) = open(url, variables).unwrap();
+        let Opened { speaker, .. } = open(url, variables).unwrap();
         assert_eq!(speaker.url(), url.trim_end_matches('/'));
     }
     assert!(refusal("az://container/prefix", &[]).contains("Account"), "the account is missing");
