@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::database::Database;
+use crate::tell;
 
 /// Largest answer that is read.
 const LARGEST: usize = 256 << 20;
@@ -44,7 +45,11 @@ impl Coordinator {
         while let Some(line) = lines.next_line().await? {
             if let Some((_, address)) = line.split_once("listening on ") {
                 let url = format!("http://{address}");
-                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                tokio::spawn(async move {
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        tell(&line);
+                    }
+                });
                 return Ok(Self { process, url });
             }
             said.push(line);

@@ -239,6 +239,6 @@ async fn date() -> Result<String> {
 }
 
 /// Writes one line for people to standard error, where nothing can be done about a failure.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -8,7 +8,7 @@ use coordinator_core::explain::explain;
 use coordinator_core::offer::Quota;
 use coordinator_store::model::{JobFilter, JobView, Selection, SweepRow, WorkerState, WorkerView};
 use futures::stream::{self, unfold};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use proto::id::{JobId, SweepId};
 use proto::v1;
 use proto::v1::operator_server::Operator;
@@ -26,6 +26,8 @@ use super::{Context, encode, logs, refuse, submit, tokens, traced, upkeep};
 
 /// The shortest time between two snapshots of one watcher.
 const WATCH_PACE: Duration = Duration::from_millis(200);
+/// Sweeps that are read at the same time.
+const SNAPSHOTS: usize = 4;
 /// How often a watcher looks without having been woken.
 const SLOW_WATCH: Duration = Duration::from_secs(5);
 
@@ -72,10 +74,9 @@ impl Operator for OperatorService {
         };
         let workers = self.0.store.workers().await.map_err(refuse::by_store)?;
         let lanes = live_lanes(&workers);
-        let mut sweeps = Vec::new();
-        for row in rows {
-            sweeps.extend(self.0.snapshot(row.id, lanes).await?);
-        }
+        let snapshots: Vec<_> = rows.iter().map(|row| self.0.snapshot(row.id, lanes)).collect();
+        let snapshots: Vec<_> = stream::iter(snapshots).buffered(SNAPSHOTS).try_collect().await?;
+        let sweeps = snapshots.into_iter().flatten().collect();
         let now = self.0.now();
         let workers = workers.into_iter().map(|worker| encode::worker(worker, now)).collect();
         Ok(Response::new(v1::StatusReply { sweeps, workers }))

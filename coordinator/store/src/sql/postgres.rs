@@ -34,13 +34,10 @@ pub(super) static POSTGRES: Queries = Queries {
 /// Connections that write. One, so that the journal has one order, as the leader has one mind; calls that come together share it.
 const WRITERS: u32 = 1;
 
-/// Settings of each connection that reads: a migration that finds its table need not say so.
-const READING: &str = "set client_min_messages = warning";
-
-/// Settings of each connection that writes. Every write starts from a short list and finds its rows by index, in the order in which its
-/// statement names the tables. Left to itself the planner reads whole tables where it has no statistics yet, and keeps doing so: plans are
-/// made once in a connection.
-const WRITING: &str = "set client_min_messages = warning; set jit = off; set join_collapse_limit = 1; set random_page_cost = 0;
+/// Settings of each connection. Every statement starts from a short list or an index and finds its rows by index, in the order in which it
+/// names the tables. Left to itself the planner reads whole tables where it has no statistics yet, and keeps doing so: plans are made once
+/// in a connection. A migration that finds its table need not say so.
+const SETTINGS: &str = "set client_min_messages = warning; set jit = off; set join_collapse_limit = 1; set random_page_cost = 0;
     set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off";
 
 /// Where a leader tells that he steps down.
@@ -71,12 +68,12 @@ impl Leadership {
         sqlx::any::install_default_drivers();
         // A pool hides why it cannot connect: the first connection tells.
         AnyConnection::connect(url).await?.close().await?;
-        let readers = pool(url, READERS, READING).await?;
+        let readers = pool(url, READERS).await?;
         let found = query(include_str!("postgres/leader_exists.sql")).fetch_one(&readers).await?;
         if found.try_get::<i64, _>("n")? == 0 {
             MIGRATIONS.run(&readers).await?;
         }
-        let writers = pool(url, WRITERS, WRITING).await?;
+        let writers = pool(url, WRITERS).await?;
         Ok(Arc::new(Self {
             writers,
             readers,
@@ -170,10 +167,10 @@ impl Lead for Arc<Leadership> {
     }
 }
 
-async fn pool(url: &str, connections: u32, settings: &'static str) -> Result<AnyPool> {
-    let options = AnyPoolOptions::new().max_connections(connections).after_connect(move |connection, _| {
-        Box::pin(async move { connection.execute(settings).await.map(drop) })
-    });
+async fn pool(url: &str, connections: u32) -> Result<AnyPool> {
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }));
     Ok(options.connect(url).await?)
 }
 
