@@ -55,14 +55,18 @@ fn sweep_row(row: &AnyRow) -> Result<SweepRow> {
 /// See [`crate::Store::sweep`].
 pub(super) async fn sweep(tx: &mut Tx<'_>, id: SweepId) -> Result<Option<SweepView>> {
     let Some(row) = sweep_by_id(tx, id).await? else { return Ok(None) };
-    let held = query(tx.sql.held_of_sweep).bind(id.0).fetch_all(&mut *tx.db).await?;
+    // Sorted here: asked for an order, Postgres walks the whole sweep in it.
+    let mut held = BTreeMap::new();
+    for row in query(tx.sql.held_of_sweep).bind(id.0).fetch_all(&mut *tx.db).await? {
+        held.insert(get::<i64>(&row, "ordinal")?, held_view(&row)?);
+    }
     let results = query(tx.sql.results).bind(id.0).fetch_all(&mut *tx.db).await?;
     let failures =
         query(tx.sql.failures).bind(id.0).bind(i64::from(SweepView::FAILURES)).fetch_all(&mut *tx.db).await?;
     Ok(Some(SweepView {
         row,
         stages: stages(tx, id).await?,
-        held: held.iter().map(held_view).collect::<Result<_>>()?,
+        held: held.into_values().collect(),
         results: results.iter().map(result_view).collect::<Result<_>>()?,
         failures: failures.iter().map(failure_view).collect::<Result<_>>()?,
     }))
